@@ -1,0 +1,189 @@
+"""The modules that convad is made of, each in two forms that give the same numbers.
+
+`forward(x)` takes a whole signal; `step(x, state)` takes the next piece of one and what the
+layer must remember of its past. Both are one computation over `past + x`:
+
+    forward   [0 0 0 0 | x0 x1 x2 x3 x4 x5 …]      the past of a signal's start is zeros
+    step      [past    | next piece        ] → the last `context` inputs are the new past
+
+All tensors are [batch, channels, time]. A layer with `stride` s turns s inputs into one
+output, so the pieces given to `step` are multiples of the network's total stride.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vad.nn.filters import mel_cosines
+
+State = list[Tensor]
+
+
+class Layer(nn.Module):
+    """Base: keeps the last `context` inputs of `channels_in` channels, or nothing.
+
+    Attributes:
+        stride: inputs per output.
+        context: past inputs that an output depends on beside its own `stride`.
+        channels_in: of the past; 0 where there is none.
+    """
+
+    stride: int = 1
+    context: int = 0
+    channels_in: int = 0
+
+    def compute(self, x: Tensor) -> Tensor:
+        """Outputs for `x`, [batch, channels, context + time], its past in front."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs for a whole signal [batch, channels, time], preceded by zeros."""
+        return self.compute(functional.pad(x, (self.context, 0)) if self.context else x)
+
+    def initial_state(self, batch: int) -> State:
+        """The past before a signal's start: zeros."""
+        if not self.context:
+            return []
+        like = next(self.parameters())
+        return [like.new_zeros(batch, self.channels_in, self.context)]
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Outputs for the next piece of a signal, and the state after it."""
+        if not self.context:
+            return self.compute(x), []
+        joined = torch.cat([state[0], x], dim=2)
+        return self.compute(joined), [joined[:, :, joined.shape[2] - self.context :]]
+
+    def macs(self) -> int:
+        """Multiply-adds per output."""
+        return 0
+
+
+class Conv(Layer):
+    """Convolutional layer: the same neurons at every time, y_n = W · (x_n …) + b.
+
+    Causal: output n sees inputs up to n·stride + stride − 1.
+
+        kernel 5, stride 1, dilation 1     past [· · · ·] x0        → y0
+        kernel 5, stride 2                 past [· · ·] x0 x1       → y0
+
+    Args:
+        unit_norm: filters are divided by their L2 norm, so that the response to white noise
+            has the noise's own level and a floor in dBFS means something.
+        init: `mel` starts the filters as windowed cosines on a mel scale (first layer only).
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        bias: bool = True,
+        unit_norm: bool = False,
+        init: str = "he",
+    ) -> None:
+        super().__init__()
+        self.stride, self.dilation, self.channels_in = stride, dilation, channels_in
+        self.context = (kernel - 1) * dilation + 1 - stride
+        if self.context < 0:
+            raise ValueError(f"stride {stride} skips inputs of a kernel of {kernel}")
+        self.unit_norm = unit_norm
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in, kernel))
+        self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
+        if init == "mel":
+            self.weight.data[:, 0] = mel_cosines(channels_out, kernel)
+        else:
+            nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+
+    def filters(self) -> Tensor:
+        """The weights in use, [channels_out, channels_in, kernel]."""
+        if not self.unit_norm:
+            return self.weight
+        norms: Tensor = self.weight.norm(dim=(1, 2), keepdim=True)
+        return self.weight / norms.clamp_min(1e-8)
+
+    def compute(self, x: Tensor) -> Tensor:
+        return functional.conv1d(
+            x, self.filters(), self.bias, stride=self.stride, dilation=self.dilation
+        )
+
+    def macs(self) -> int:
+        return self.weight.numel()
+
+
+class Pool(Layer):
+    """Max-pooling: whether a feature was there in a block of `size`, not where."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.stride = size
+
+    def compute(self, x: Tensor) -> Tensor:
+        return functional.max_pool1d(x, self.stride)
+
+
+class Abs(Layer):
+    """Full-wave rectifier."""
+
+    def compute(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
+class Relu(Layer):
+    """Half-wave rectifier."""
+
+    def compute(self, x: Tensor) -> Tensor:
+        return functional.relu(x)
+
+
+class LogCompress(Layer):
+    """log(1 + |x| / floor) / scale: loudness above a floor; silence is exactly zero.
+
+    Args:
+        floor_dbfs: sound far below is not heard at all. People don't label what they can't
+            hear, so a network that hears it learns to contradict them.
+        scale: brings the usual 40 dB above the floor to about one.
+    """
+
+    def __init__(self, floor_dbfs: float, scale: float = 4.0) -> None:
+        super().__init__()
+        self.gain = 10 ** (-floor_dbfs / 20)
+        self.scale = scale
+
+    def compute(self, x: Tensor) -> Tensor:
+        return torch.log1p(x.abs() * self.gain) / self.scale
+
+
+class Norm(Layer):
+    """Batch normalisation: per channel, over batch and time."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # Slow statistics: the running mean of 100 batches is what the weights' EMA goes with.
+        self.norm = nn.BatchNorm1d(channels, momentum=0.01)
+
+    def compute(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(x)
+        return normalised
+
+
+class Dense(Conv):
+    """Fully connected layer F over the channels of one time step."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, kernel=1)
+
+
+class Dropout(Layer):
+    """Zeroes whole channels at random while training (Srivastava et al., 2014)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def compute(self, x: Tensor) -> Tensor:
+        return functional.dropout1d(x, self.p, self.training)
