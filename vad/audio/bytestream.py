@@ -1,0 +1,96 @@
+"""Bytes from paths, memory, files and pipes."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import tempfile
+from typing import BinaryIO, cast
+
+from vad.errors import ParameterError
+
+_IN_MEMORY = 1 << 20  # bytes of a pipe that are kept before a temporary file is used
+_CHUNK = 1 << 16
+_TAIL = 1 << 17  # bytes: at least integrity.OGG_TAIL
+
+
+def open_path(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file for reading; OSError says what is wrong with the path."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "is a directory, not an audio file", os.fspath(path))
+    return open(path, "rb")
+
+
+def is_seekable(file: BinaryIO) -> bool:
+    """Whether `file` can be rewound; ParameterError if it gives text."""
+    if isinstance(file, io.TextIOBase):
+        raise ParameterError("audio", "the file is open in text mode; open it in binary mode")
+    return bool(getattr(file, "seekable", lambda: False)())
+
+
+def read_some(file: BinaryIO, size: int) -> bytes:
+    """What has arrived, at most `size` bytes; empty at the end only."""
+    read = getattr(file, "read1", file.read)
+    return bytes(read(size) or b"")
+
+
+def last_bytes(file: BinaryIO, size: int) -> bytes:
+    """The end of a seekable file; moves its position."""
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - size))
+    return file.read(size)
+
+
+class Replay:
+    """A pipe whose beginning is kept until a decoder has been found for it.
+
+    A decoder that needs no seek() reads the pipe as it comes, and `forget` ends the keeping
+    once it succeeds. If none does, `whole` gives a seekable copy of everything, in memory if it
+    is small and in a temporary file if not.
+    """
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._kept: BinaryIO | None = _spool()
+        self._ahead = b""
+        self.tail = b""  # the last bytes read
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes, or all if there are fewer, which `read` will give again."""
+        while len(self._ahead) < size and (data := read_some(self._pipe, size)):
+            self._ahead += data
+        return self._ahead[:size]
+
+    def read(self, size: int, /) -> bytes:
+        data = self._ahead[:size] or read_some(self._pipe, size)
+        self._ahead = self._ahead[len(data) :]
+        self.tail = (self.tail + data)[-_TAIL:]
+        if self._kept is not None:
+            self._kept.write(data)
+        return data
+
+    def forget(self) -> None:
+        """Keeps no more than the decoder does; `whole` is no longer possible."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def whole(self) -> BinaryIO:
+        """Reads the pipe to its end; the caller closes the copy."""
+        copy, self._kept = self._kept, None
+        if copy is None:
+            raise ValueError("the beginning of the pipe has not been kept")
+        try:
+            copy.write(self._ahead)
+            shutil.copyfileobj(self._pipe, copy, _CHUNK)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+
+def _spool() -> BinaryIO:
+    # The wrapper has every method of a binary file; typeshed just does not derive it from one.
+    return cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))

@@ -1,0 +1,128 @@
+"""Samples as numbers: array types to float, and headerless PCM bytes to float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vad.errors import ParameterError
+
+Samples = NDArray[np.float32]
+
+
+def as_float(array: NDArray[Any]) -> Samples:
+    """Scales audio of any numeric type to float32.
+
+    Args:
+        array: [samples] or [samples, channels]. Floats are taken as they are; integers are
+            scaled by their type's range to [-1, 1), unsigned ones being centred at half of it
+            (uint8 at 128).
+
+    Returns:
+        [samples, channels] float32. A float32 input is not copied.
+
+    Raises:
+        ParameterError: the array has no or too many dimensions, or is not of numbers.
+    """
+    x = np.asarray(array)
+    if x.ndim not in (1, 2):
+        raise ParameterError("audio", f"must be [samples] or [samples, channels], not {x.ndim}-D")
+    x = x[:, None] if x.ndim == 1 else x
+    if x.dtype.kind == "f":
+        return x.astype(np.float32, copy=False)
+    if x.dtype.kind not in "iu":
+        raise ParameterError("audio", f"must hold floats or integers, not {x.dtype}")
+    half = float(2 ** (8 * x.dtype.itemsize - 1))
+    # Scaled in float64: float32 cannot hold every 32-bit sample.
+    centred = x - half if x.dtype.kind == "u" else x.astype(np.float64)
+    return (centred / half).astype(np.float32)
+
+
+@cache
+def _mulaw_table() -> Samples:
+    """Linear value of each µ-law byte: ITU-T G.711 (11/88), table 2, on a 16-bit scale.
+
+    All bits are sent inverted; then sign, 3 bits of segment, 4 bits of step. Segment s spans
+    steps of 2^(s+3) and is offset by the bias 33 (132 on the 16-bit scale).
+    """
+    code = ~np.arange(256, dtype=np.uint8)
+    segment, step = (code >> 4) & 7, code & 15
+    magnitude = ((2 * step.astype(np.int32) + 33) << segment) - 33
+    return (np.where(code & 0x80, -magnitude, magnitude) * 4 / 32768).astype(np.float32)
+
+
+@cache
+def _alaw_table() -> Samples:
+    """Linear value of each A-law byte: ITU-T G.711 (11/88), table 1, on a 16-bit scale.
+
+    Even bits are sent inverted; then sign (set for positive), 3 bits of segment, 4 of step.
+    Segments 0 and 1 share their step size; from there on it doubles.
+    """
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    segment, step = (code >> 4) & 7, (code & 15).astype(np.int32)
+    odd = 2 * step + 1
+    magnitude = np.where(segment == 0, odd, (odd + 32) << np.maximum(segment, 1) - 1)
+    return (np.where(code & 0x80, magnitude, -magnitude) * 8 / 32768).astype(np.float32)
+
+
+def _s16(data: bytes) -> Samples:
+    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+
+
+def _f32(data: bytes) -> Samples:
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def _mulaw(data: bytes) -> Samples:
+    return _mulaw_table()[np.frombuffer(data, np.uint8)]
+
+
+def _alaw(data: bytes) -> Samples:
+    return _alaw_table()[np.frombuffer(data, np.uint8)]
+
+
+_DECODERS: Mapping[str, tuple[int, Callable[[bytes], Samples]]] = {
+    "pcm_s16le": (2, _s16),
+    "pcm_f32le": (4, _f32),
+    "mulaw": (1, _mulaw),
+    "alaw": (1, _alaw),
+}
+ENCODINGS = tuple(_DECODERS)
+
+
+class PcmDecoder:
+    """Headerless mono PCM, in pieces of any size; does no I/O.
+
+    Args:
+        encoding: one of `ENCODINGS`.
+
+    Raises:
+        ParameterError: the encoding is unknown.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        if encoding not in _DECODERS:
+            raise ParameterError("encoding", f"must be one of {', '.join(ENCODINGS)}")
+        self.encoding = encoding
+        self.sample_bytes, self._decode = _DECODERS[encoding]
+        self._rest = b""
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a sample that is not complete yet."""
+        return len(self._rest)
+
+    def push(self, data: bytes | bytearray | memoryview) -> Samples:
+        """Decodes the samples that `data` completes.
+
+        Returns:
+            [samples] float32; a split sample waits for the next push.
+        """
+        joined = self._rest + bytes(data)
+        whole = len(joined) - len(joined) % self.sample_bytes
+        self._rest = joined[whole:]
+        return self._decode(joined[:whole])

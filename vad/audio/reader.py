@@ -1,0 +1,175 @@
+"""What every source of audio looks like once it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from vad.audio.pcm import Samples
+from vad.errors import DecodeError, ParameterError, UnsupportedAudio
+
+MIN_RATE, MAX_RATE = 4_000, 192_000  # Hz
+MAX_CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What the audio came in.
+
+    Attributes:
+        container, codec: FFmpeg's names, such as "wav" and "pcm_s16le"; an array's container
+            is "array" and its codec the type of its elements.
+        sample_rate: Hz.
+        channels: how many.
+    """
+
+    container: str
+    codec: str
+    sample_rate: int
+    channels: int
+
+    def check(self) -> None:
+        """Raises UnsupportedAudio outside 4-192 kHz or 1-32 channels."""
+        if not MIN_RATE <= self.sample_rate <= MAX_RATE:
+            raise UnsupportedAudio(
+                f"the audio has {self.sample_rate} samples a second; "
+                f"{MIN_RATE} to {MAX_RATE} are supported"
+            )
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise UnsupportedAudio(
+                f"the audio has {self.channels} channels; 1 to {MAX_CHANNELS} are supported"
+            )
+
+
+def check_rate(param: str, value: object) -> int:
+    """A sample rate that a caller gave, or ParameterError naming `param`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ParameterError(param, f"must be a whole number of Hz, not {value!r}")
+    if not MIN_RATE <= value <= MAX_RATE:
+        raise ParameterError(param, f"must be {MIN_RATE} to {MAX_RATE} Hz, not {value}")
+    return int(value)
+
+
+def check_declared_rate(sample_rate: object) -> int:
+    """As `check_rate`, for the parameter `sample_rate`."""
+    return check_rate("sample_rate", sample_rate)
+
+
+class BreaksOff(Exception):
+    """A decoder's last word when the audio stops before its end; says why."""
+
+
+class Decoder(Protocol):
+    """One way of decoding.
+
+    Attributes:
+        length: samples, where that is known or estimated before the end.
+        warnings: grows while blocks are read.
+    """
+
+    info: SourceInfo
+    length: int | None
+    warnings: list[str]
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yields [samples, channels] float32, about a second each; may raise BreaksOff."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class AudioReader:
+    """Audio being decoded, about a second at a time; a context manager.
+
+    Attributes:
+        info: container, codec, rate and channels.
+        name: the file's name without its folder, or what `open_audio` was told.
+        length: samples per channel, where that is known beforehand; may be an estimate, for
+            showing progress only.
+        samples: per channel, handed out so far.
+        warnings: what was wrong with the audio so far; complete once all blocks are read.
+    """
+
+    def __init__(
+        self, decoder: Decoder, name: str, close_source: Callable[[], object] | None = None
+    ) -> None:
+        """Decodes the first block, so that what cannot be decoded is known at once.
+
+        Raises:
+            DecodeError: no sample could be decoded.
+            UnsupportedAudio: the rate or the number of channels is out of range.
+        """
+        decoder.info.check()
+        self.info = decoder.info
+        self.name = name
+        self.length = decoder.length
+        self.samples = 0
+        self.warnings = decoder.warnings
+        self._decoder = decoder
+        self._close_source = close_source
+        self._decoded = decoder.blocks()
+        self._found_invalid = False
+        self._first = self._decode()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to decode although nothing was wrong."""
+        return self._first is None and not self.samples
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yields [samples, channels] float32 at the source's rate; nominal range [-1, 1]."""
+        while (block := self._take()) is not None:
+            self.samples += len(block)
+            yield block
+
+    def close(self) -> None:
+        self._decoder.close()
+        if self._close_source is not None:
+            self._close_source()
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _take(self) -> Samples | None:
+        if self._first is None:
+            return self._decode()
+        block, self._first = self._first, None
+        return block
+
+    def _decode(self) -> Samples | None:
+        try:
+            block = next(self._decoded, None)
+        except BreaksOff as reason:
+            if not self.samples:
+                raise DecodeError(str(reason)) from None
+            self.warnings.append(f"audio breaks off at {self._seconds():.2f} s: {reason}")
+            return None
+        return None if block is None else self._finite(block)
+
+    def _finite(self, block: Samples) -> Samples:
+        valid = np.isfinite(block)
+        if valid.all():
+            return block
+        if not self._found_invalid:
+            self._found_invalid = True
+            first = int(np.argmin(valid.all(axis=1)))
+            self.warnings.append(
+                f"samples that are not finite numbers, the first at {self._seconds(first):.2f} s, "
+                "were replaced by 0"
+            )
+        return np.where(valid, block, np.float32(0))
+
+    def _seconds(self, ahead: int = 0) -> float:
+        return (self.samples + ahead) / self.info.sample_rate
