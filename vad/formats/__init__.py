@@ -1,0 +1,34 @@
+"""Segments as text: eight formats to write, three of them also to read.
+
+json      one object, or {"results": [...]} for several files
+ndjson    a line for each segment, then a summary line
+rttm      NIST's Rich Transcription Time Marked: one SPEAKER line for each speech segment
+srt, vtt  SubRip and WebVTT: one cue for each speech segment
+csv       one row for each segment, with a header
+textgrid  Praat's TextGrid: one interval tier for each channel
+audacity  label track: start, end and label, tab-separated
+"""
+
+from vad.formats.read import READABLE, Interval, read_labels
+from vad.formats.write import (
+    FORMATS,
+    MEDIA_TYPES,
+    ndjson_segment,
+    ndjson_summary,
+    render,
+    render_many,
+    to_dict,
+)
+
+__all__ = [
+    "FORMATS",
+    "MEDIA_TYPES",
+    "READABLE",
+    "Interval",
+    "ndjson_segment",
+    "ndjson_summary",
+    "read_labels",
+    "render",
+    "render_many",
+    "to_dict",
+]

@@ -1,0 +1,284 @@
+"""Writers, from JSON to subtitle files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vad.errors import ParameterError
+from vad.frames import HOP_MS
+
+if TYPE_CHECKING:
+    from vad.segments import Segment, Segments
+
+_DIGITS = 4  # of probabilities: finer than any of them is known
+
+Cue = tuple["Segment", str]  # speech, and its name where there are several files or channels
+
+
+def to_dict(result: Segments) -> dict[str, Any]:
+    """The result as JSON knows it.
+
+    Returns:
+        `frames` only if the probabilities were kept: those of one channel as a list, those of
+        several as a list of lists in the order of the channels.
+    """
+    whole = {**_head(result), "segments": [_segment(each) for each in result.segments]}
+    return {**whole, **_tail(result)}
+
+
+def render(result: Segments, format: str) -> str:
+    """One file's result as text, ending in a line break.
+
+    Args:
+        result: of one file.
+        format: one of `FORMATS`.
+
+    Raises:
+        ParameterError: no such format.
+    """
+    if format == "json":
+        return _json(to_dict(result))
+    return render_many([result], format)
+
+
+def render_many(results: Sequence[Segments], format: str) -> str:
+    """Several files' results as one text. Where there are several, each is named.
+
+    Args:
+        results: one for each file.
+        format: one of `FORMATS`.
+
+    Raises:
+        ParameterError: no such format.
+    """
+    if format not in _WRITERS:
+        known = ", ".join(FORMATS)
+        raise ParameterError("response_format", f"{format!r} is unknown; known are {known}")
+    return _WRITERS[format](results)
+
+
+def ndjson_segment(segment: Segment, *, file: str | None = None) -> str:
+    """The line of one segment, for sending each as soon as it is final."""
+    return _json({"type": "segment", **_named(file), **_segment(segment)})
+
+
+def ndjson_summary(result: Segments, *, file: str | None = None) -> str:
+    """The last line of a file: everything but its segments."""
+    return _json({"type": "summary", **_named(file), **_head(result), **_tail(result)})
+
+
+def _named(file: str | None) -> dict[str, str]:
+    return {} if file is None else {"file": _printable(file)}
+
+
+def _printable(name: str) -> str:
+    """On one line, and without what UTF-8 cannot hold (undecodable bytes of a file name)."""
+    return " ".join(name.encode("utf-8", "replace").decode().split())
+
+
+def _head(result: Segments) -> dict[str, Any]:
+    source = result.source
+    return {
+        "model": result.model,
+        "duration": round(result.duration, 3),
+        "source": source
+        and {
+            "container": source.container,
+            "codec": source.codec,
+            "sample_rate": source.sample_rate,
+            "channels": source.channels,
+        },
+        "params": result.params.effective(),
+        "speech_ratio": round(result.speech_ratio, _DIGITS),
+    }
+
+
+def _tail(result: Segments) -> dict[str, Any]:
+    tail: dict[str, Any] = {"warnings": list(result.warnings)}
+    if result.probabilities is None:
+        return tail
+    rows = [
+        [round(value, _DIGITS) for value in values.tolist()]
+        for _, values in sorted(result.probabilities.items())
+    ]
+    values = rows if result.channels > 1 else rows[0]
+    return {"frames": {"hop_ms": HOP_MS, "probabilities": values}, **tail}
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "segment_id": segment.segment_id,
+        "channel": segment.channel,
+        "label": segment.label,
+        "start": segment.start,
+        "end": segment.end,
+        "confidence": round(segment.confidence, _DIGITS),
+    }
+
+
+def _json(value: Any) -> str:
+    # JSON has no NaN; one would have to be a mistake of ours.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write_json(results: Sequence[Segments]) -> str:
+    return _json({"results": [to_dict(result) for result in results]})
+
+
+def _write_ndjson(results: Sequence[Segments]) -> str:
+    lines: list[str] = []
+    for result in results:
+        file = result.name if len(results) > 1 else None
+        lines += [ndjson_segment(segment, file=file) for segment in result.segments]
+        lines.append(ndjson_summary(result, file=file))
+    return "".join(lines)
+
+
+def _write_csv(results: Sequence[Segments]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file", "channel", "segment_id", "label", "start", "end", "confidence"])
+    for result in results:
+        for each in result.segments:
+            times = f"{each.start:.3f}", f"{each.end:.3f}", f"{each.confidence:.{_DIGITS}f}"
+            rows.writerow(
+                [_printable(result.name), each.channel, each.segment_id, each.label, *times]
+            )
+    return text.getvalue()
+
+
+def _write_rttm(results: Sequence[Segments]) -> str:
+    # Field by field: https://github.com/nryant/dscore#rttm
+    return "".join(
+        f"SPEAKER {_printable(result.name).replace(' ', '_') or 'audio'} {each.channel + 1}"
+        f" {each.start:.3f} {each.end - each.start:.3f} <NA> <NA> speech"
+        f" {each.confidence:.{_DIGITS}f} <NA>\n"
+        for result in results
+        for each in result.speech
+    )
+
+
+def _write_srt(results: Sequence[Segments]) -> str:
+    return "".join(
+        f"{number}\n{_clock(each.start, ',')} --> {_clock(each.end, ',')}\n[speech{name}]\n\n"
+        for number, (each, name) in enumerate(_cues(results), start=1)
+    )
+
+
+def _write_vtt(results: Sequence[Segments]) -> str:
+    cues = "".join(
+        f"\n{_clock(each.start, '.')} --> {_clock(each.end, '.')}\n[speech{_escape(name)}]\n"
+        for each, name in _cues(results)
+    )
+    return "WEBVTT\n" + cues
+
+
+def _write_audacity(results: Sequence[Segments]) -> str:
+    return "".join(
+        f"{each.start:.3f}\t{each.end:.3f}\tspeech{name}\n" for each, name in _cues(results)
+    )
+
+
+def _write_textgrid(results: Sequence[Segments]) -> str:
+    end = max((round(result.duration, 3) for result in results), default=0.0)
+    tiers = [
+        _tier("speech" + _suffix(results, result, channel), _texts(result, channel, end))
+        for result in results
+        for channel in sorted({segment.channel for segment in result.segments})
+    ]
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {end:.3f}",
+        f"tiers? <{'exists' if tiers else 'absent'}>",
+    ]
+    if tiers:
+        lines += [f"size = {len(tiers)}", "item []:"]
+    for number, tier in enumerate(tiers, start=1):
+        lines += [f"    item [{number}]:", *tier]
+    return "\n".join(lines) + "\n"
+
+
+def _texts(result: Segments, channel: int, end: float) -> list[tuple[float, float, str]]:
+    """What fills one tier from 0 to `end`; Praat leaves silence unnamed."""
+    texts = [
+        (each.start, each.end, "speech" if each.label == "speech" else "")
+        for each in result.segments
+        if each.channel == channel
+    ]
+    duration = texts[-1][1]
+    return texts if duration == end else [*texts, (duration, end, "")]
+
+
+def _tier(name: str, texts: Sequence[tuple[float, float, str]]) -> list[str]:
+    quoted = name.replace('"', '""')
+    lines = [
+        '        class = "IntervalTier"',
+        f'        name = "{quoted}"',
+        "        xmin = 0",
+        f"        xmax = {texts[-1][1]:.3f}",
+        f"        intervals: size = {len(texts)}",
+    ]
+    for number, (start, end, text) in enumerate(texts, start=1):
+        lines += [
+            f"        intervals [{number}]:",
+            f"            xmin = {start:.3f}",
+            f"            xmax = {end:.3f}",
+            f'            text = "{text}"',
+        ]
+    return lines
+
+
+def _cues(results: Sequence[Segments]) -> list[Cue]:
+    """All speech in the order of its start, as WebVTT demands."""
+    cues = [
+        (segment, _suffix(results, result, segment.channel))
+        for result in results
+        for segment in result.speech
+    ]
+    return sorted(cues, key=lambda cue: cue[0].start)
+
+
+def _suffix(results: Sequence[Segments], result: Segments, channel: int) -> str:
+    """Names file and channel, each only where there are several; never breaks a line."""
+    file = f", {_printable(result.name)}" if len(results) > 1 else ""
+    return file + (f", channel {channel}" if result.channels > 1 else "")
+
+
+def _clock(seconds: float, point: str) -> str:
+    ms = round(1000 * seconds)
+    hours, minutes = ms // 3_600_000, ms // 60_000 % 60
+    return f"{hours:02}:{minutes:02}:{ms // 1000 % 60:02}{point}{ms % 1000:03}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+_WRITERS: Mapping[str, Callable[[Sequence[Segments]], str]] = {
+    "json": _write_json,
+    "ndjson": _write_ndjson,
+    "rttm": _write_rttm,
+    "srt": _write_srt,
+    "vtt": _write_vtt,
+    "csv": _write_csv,
+    "textgrid": _write_textgrid,
+    "audacity": _write_audacity,
+}
+FORMATS = tuple(_WRITERS)
+MEDIA_TYPES: Mapping[str, str] = {
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "rttm": "text/x-rttm",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+    "csv": "text/csv",
+    "textgrid": "text/praat-textgrid",
+    "audacity": "text/x-audacity-labels",
+}
