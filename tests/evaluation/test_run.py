@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from numpy.typing import NDArray
+from rich.console import Console
+
+from vad.errors import DataError, ModelError
+from vad.evaluation.noise import CLEAN, Condition, NoiseBank, load_noise
+from vad.evaluation.peers import FunctionPeer, Peer, energy
+from vad.evaluation.report import Report, render_report
+from vad.evaluation.results import SetResult
+from vad.evaluation.run import evaluate
+from vad.evaluation.sets import LabelledSet, load_sets
+
+SPEECH = [(0.5, 1.0), (1.5, 2.0)]
+
+
+def loudness(late: int = 0) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """1 where a frame is loud, 0 else, so many frames too late."""
+
+    def score(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        blocks = np.pad(audio, (0, -len(audio) % 160)).reshape(-1, 160)
+        loud = (np.abs(blocks).max(axis=1) > 0.05).astype(np.float32)
+        return np.concatenate([np.zeros(late, np.float32), loud])[: len(loud)]
+
+    return score
+
+
+def bursts(random: np.random.Generator) -> NDArray[np.float32]:
+    audio = 0.001 * random.standard_normal(40_000)
+    for start, end in SPEECH:
+        first, last = round(start * 16_000), round(end * 16_000)
+        audio[first:last] += 0.3 * np.sign(random.standard_normal(last - first))
+    return audio.astype(np.float32)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    rows = []
+    for name, files in (("bursts", 3), ("more", 1)):
+        for number in range(files):
+            file = f"{name}{number}.flac"
+            sf.write(tmp_path / file, bursts(random), 16_000)
+            rows.append({"set": name, "file": file, "duration": 2.5, "speech": SPEECH})
+    silent = {"set": "more", "file": "silence.wav", "duration": 1, "speech": []}
+    sf.write(tmp_path / "silence.wav", 0.001 * random.standard_normal(16_000), 16_000)
+    lines = [json.dumps(row) for row in [*rows, silent]]
+    (tmp_path / "labels.jsonl").write_text("\n".join(lines) + "\n")
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    knocks = 0.001 * random.standard_normal(32_000)
+    knocks[4000:12_000] = 0.5
+    knocks[20_000:21_000] = 0.5  # too short for a segment
+    sf.write(noise / "knocks.wav", knocks, 16_000)
+    sf.write(noise / "hush.wav", 0.002 * random.standard_normal(32_000), 16_000)
+    return tmp_path
+
+
+@pytest.fixture
+def sets(data: Path) -> list[LabelledSet]:
+    return load_sets([data])
+
+
+@pytest.fixture
+def models() -> list[Peer]:
+    return [FunctionPeer("prompt", loudness()), FunctionPeer("late", loudness(7))]
+
+
+def row(report: Report, name: str, condition: str, model: str) -> SetResult:
+    found = [
+        each
+        for each in report.sets
+        if (each.set, each.condition, each.model) == (name, condition, model)
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_figures_of_a_detector_that_is_right(sets: list[LabelledSet], models: list[Peer]) -> None:
+    report = evaluate(models, sets, draws=20)
+    found = row(report, "bursts", "clean", "prompt")
+    assert found.files == 3
+    assert found.minutes == pytest.approx(0.125)
+    assert found.speech_ratio == pytest.approx(0.4)
+    assert (found.auc, found.auc_shifted, found.shift_ms) == (1, 1, 0)
+    assert (found.average_precision, found.f1, found.f1_threshold, found.eer) == (1, 1, 1, 0)
+    assert (found.false_alarm, found.miss, found.calibration_error) == (0, 0, 0)
+    assert found.detection_error == pytest.approx(0, abs=1e-9)
+    assert (found.onset_ms, found.onsets, found.onsets_found) == (0, 6, 6)
+    assert (found.offset_ms, found.offsets, found.offsets_found) == (0, 6, 6)
+    assert row(report, "more", "clean", "prompt").files == 2
+
+
+def test_figures_of_a_detector_that_lags(sets: list[LabelledSet], models: list[Peer]) -> None:
+    report = evaluate(models, sets, draws=20)
+    late = row(report, "bursts", "clean", "late")
+    assert late.auc < 1
+    assert (late.auc_shifted, late.shift_ms) == (1, 70)
+    assert (late.onset_ms, late.offset_ms) == (70, 70)
+    assert late.miss == pytest.approx(14 / 100)
+    assert late.false_alarm == pytest.approx(14 / 150)
+    assert late.detection_error == pytest.approx(0.28)
+    # At its best shift it is as good, and that is what is compared.
+    assert [(each.first, each.second, each.difference) for each in report.comparisons] == [
+        ("prompt", "late", 0),
+        ("prompt", "late", 0),
+    ]
+    worst = report.worst(2, "late")
+    assert [(each.file, round(each.false_alarm_s, 3), round(each.miss_s, 3)) for each in worst] == [
+        ("bursts0.flac", 0.14, 0.14),
+        ("bursts1.flac", 0.14, 0.14),
+    ]
+    assert [each.file for each in report.files if math.isnan(each.auc)] == ["silence.wav"] * 2
+
+
+def test_noise_is_added_to_the_sets_named_and_to_speech_only(
+    data: Path, sets: list[LabelledSet]
+) -> None:
+    bank = NoiseBank.of([load_noise(str(data / "noise"))])
+    conditions = [CLEAN, Condition(0.0, bank, {"bursts"}), Condition(-15.0, bank)]
+    heard: dict[str, list[NDArray[np.float32]]] = {}
+
+    def score(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        heard.setdefault("first", []).append(audio)
+        return energy().probabilities(audio)
+
+    report = evaluate([FunctionPeer("energy", score)], sets, conditions)
+    assert [(each.set, each.condition, each.files) for each in report.sets] == [
+        ("bursts", "clean", 3),
+        ("bursts", "0 dB", 3),
+        ("bursts", "-15 dB", 3),
+        ("more", "clean", 2),
+        ("more", "-15 dB", 1),
+    ]
+    clean, bad, worse = (each.auc for each in report.sets[:3])
+    assert clean == 1
+    assert clean > bad > worse
+    again = evaluate([energy()], sets, conditions)
+    assert again.sets == report.sets
+    other = evaluate([energy()], sets, conditions, seed=1)
+    assert other.sets[0] == report.sets[0]
+    assert other.sets[1] != report.sets[1]
+
+
+def test_false_segments_an_hour(data: Path, models: list[Peer]) -> None:
+    report = evaluate(models[:1], [], noises=[load_noise(str(data / "noise"))])
+    (found,) = report.noises
+    assert (found.set, found.model, found.segments) == ("noise", "prompt", 1)
+    assert found.hours == pytest.approx(4 / 3600)
+    assert found.segments_per_hour == pytest.approx(900)
+    assert found.speech_ratio == pytest.approx((0.5 + 0.07) / 4)
+    by_clip = {each.clip: each.segments for each in found.clips}
+    assert by_clip == {"knocks.wav": 1, "hush.wav": 0}
+
+
+def test_progress_ends_at_one(data: Path, sets: list[LabelledSet], models: list[Peer]) -> None:
+    shares: list[float] = []
+    noises = [load_noise(str(data / "noise"))]
+    evaluate(models, sets, noises=noises, draws=1, progress=shares.append)
+    assert shares == pytest.approx([(n + 1) / 7 for n in range(7)])
+
+
+def test_names_must_differ(sets: list[LabelledSet], models: list[Peer]) -> None:
+    with pytest.raises(DataError, match="models need different names"):
+        evaluate([models[0], models[0]], sets)
+    with pytest.raises(DataError, match="conditions need different names"):
+        evaluate(models, sets, [CLEAN, CLEAN])
+
+
+def test_a_wrong_number_of_frames_is_an_error(sets: list[LabelledSet]) -> None:
+    short = FunctionPeer("short", lambda audio: np.zeros(3, np.float32))
+    with pytest.raises(ModelError, match="short gave frames"):
+        evaluate([short], sets)
+
+
+def test_report_as_json(data: Path, sets: list[LabelledSet], models: list[Peer]) -> None:
+    report = evaluate(models, sets, noises=[load_noise(str(data / "noise"))], draws=20)
+    found = json.loads(report.to_json())
+    assert found["models"] == ["prompt", "late"]
+    assert found["sets"][1]["shift_ms"] == 70
+    assert found["noises"][0]["segments_per_hour"] == 900
+    assert found["means"][0] == {
+        "model": "prompt", "sets": 2, "auc": 1, "auc_shifted": 1, "f1": 1, "eer": 0,
+        "false_alarm": 0, "miss": 0,
+    }  # fmt: skip
+    silent = [each for each in found["files"] if each["file"] == "silence.wav"]
+    assert [each["auc"] for each in silent] == [None, None]
+
+
+def test_report_for_people(data: Path, sets: list[LabelledSet], models: list[Peer]) -> None:
+    report = evaluate(models, sets, noises=[load_noise(str(data / "noise"))], draws=20)
+    text = report.to_markdown()
+    assert "| bursts | clean | late | 0.1 | 40 % |" in text
+    assert "| 1.0000 | +70 | " in text
+    assert "| +70 ms (6/6) | +70 ms (6/6) |" in text
+    assert "| noise | prompt | 0.00 | 900.0 | 14.2 % |" in text
+    assert "Worst" not in text
+    detailed = report.to_markdown(worst=1)
+    assert "| late | bursts | clean | bursts0.flac | 2.50 |" in detailed
+    assert "| prompt | noise | knocks.wav | 2.00 | 1 | 0.57 |" in detailed
+    console = Console(width=200)
+    with console.capture() as shown:
+        render_report(report, console, worst=1)
+    assert "Worst files" in shown.get()
+    assert "knocks.wav" in shown.get()
+
+
+def test_figures_are_whole_on_a_narrow_screen(sets: list[LabelledSet], models: list[Peer]) -> None:
+    console = Console(width=80)
+    with console.capture() as shown:
+        render_report(evaluate(models, sets, draws=1), console)
+    assert "…" not in shown.get().split("Differences")[0]
+    assert "+70 ms (6/6)" in shown.get()
+
+
+def test_names_are_not_taken_for_markup(tmp_path: Path, models: list[Peer]) -> None:
+    sf.write(tmp_path / "a[red]|b.wav", bursts(np.random.default_rng(0)), 16_000)
+    row = {"set": "s", "file": "a[red]|b.wav", "speech": SPEECH}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row))
+    report = evaluate(models, load_sets([tmp_path]), draws=1)
+    console = Console(width=200)
+    with console.capture() as shown:
+        render_report(report, console, worst=1)
+    assert "a[red]|b.wav" in shown.get()
+    assert "a[red]\\|b.wav" in report.to_markdown(worst=1)
+
+
+def test_nothing_to_show(models: list[Peer]) -> None:
+    report = evaluate(models, [])
+    assert report.tables() == []
+    assert report.means() == []

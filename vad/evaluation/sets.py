@@ -1,0 +1,191 @@
+"""Labelled sets: audio files, and where in them people heard speech."""
+
+from __future__ import annotations
+
+import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vad.errors import DataError, FormatError
+from vad.evaluation.metrics import Labels
+from vad.evaluation.timing import Interval
+from vad.formats import read_labels
+from vad.frames import FRAMES_PER_SECOND
+from vad.training.corpora import AUDIO_SUFFIXES
+
+INDEX = "labels.jsonl"
+LABEL_FORMATS = {".rttm": "rttm", ".textgrid": "textgrid", ".txt": "audacity"}
+
+# Labels that name what is not speech, as aligners, TIMIT, festvox and this library write them.
+NOT_SPEECH = frozenset(
+    {"sil", "sp", "silence", "pau", "pause", "h#", "epi", "#", "_", "<sil>", "<p:>", "<eps>"}
+    | {"noise", "non_speech", "non-speech", "nonspeech"}
+)
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """One file and its reference.
+
+    Attributes:
+        name: how reports call it; unique within its set.
+        path: the audio.
+        speech: (start, end) in seconds.
+        ignored: (start, end) in seconds that frame-wise figures leave out.
+    """
+
+    name: str
+    path: Path
+    speech: tuple[Interval, ...]
+    ignored: tuple[Interval, ...] = ()
+
+    def labels(self, frames: int) -> Labels:
+        """[frames] int8: each frame of 10 ms is what its centre is (1, 0, or -1: ignored)."""
+        found = np.zeros(frames, np.int8)
+        for value, intervals in ((1, self.speech), (-1, self.ignored)):
+            for start, end in intervals:
+                found[_first_centre(start) : _first_centre(end)] = value
+        return found
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Files labelled by one convention."""
+
+    name: str
+    files: tuple[LabelledFile, ...]
+
+
+def load_sets(sources: Iterable[Path], only: Collection[str] = ()) -> list[LabelledSet]:
+    """Labelled sets from wherever they are.
+
+    Args:
+        sources: folders that hold `labels.jsonl`, such files, or label files (RTTM, TextGrid,
+            Audacity's as .txt) beside their audio, or folders of these, one set a folder. All
+            that they name is speech but `NOT_SPEECH`.
+        only: names of the sets wanted; empty means all.
+
+    Returns:
+        The sets in the order of their first file. Sets of one name are one set.
+
+    Raises:
+        DataError: nothing is labelled there, a line or label does not parse, audio is missing,
+            or a wanted set is not there.
+    """
+    files: dict[str, dict[str, LabelledFile]] = {}
+    for source in sources:
+        for name, file in _read(source):
+            of_set = files.setdefault(name, {})
+            if file.name in of_set:
+                raise DataError(f"{source}: {name}/{file.name} is labelled twice")
+            of_set[file.name] = file
+    if missing := sorted(set(only) - set(files)):
+        raise DataError(f"no set {', '.join(missing)}; there are {', '.join(files) or 'none'}")
+    return [
+        LabelledSet(name, tuple(of_set.values()))
+        for name, of_set in files.items()
+        if not only or name in only
+    ]
+
+
+def _read(source: Path) -> Iterator[tuple[str, LabelledFile]]:
+    index = source / INDEX
+    if index.is_file() or source.suffix == ".jsonl":
+        yield from _indexed(index if index.is_file() else source)
+    elif source.is_dir():
+        files = sorted(path for path in source.rglob("*") if _is_label_file(path))
+        if not files:
+            raise DataError(f"{source}: neither {INDEX} nor label files beside audio in it")
+        for path in files:
+            for file in _labelled_by(path):
+                name = str(file.path.relative_to(source))
+                yield source.resolve().name, replace(file, name=name)
+    elif source.suffix.lower() in LABEL_FORMATS:
+        for file in _labelled_by(source):
+            yield source.resolve().parent.name, file
+    else:
+        known = ", ".join(LABEL_FORMATS)
+        raise DataError(f"{source}: no folder with {INDEX}, nor a label file ({known})")
+
+
+def _indexed(index: Path) -> Iterator[tuple[str, LabelledFile]]:
+    with index.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield _indexed_file(json.loads(line), index.parent)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"{index}:{number}: not a labelled file ({error!r})") from error
+
+
+def _indexed_file(row: dict[str, Any], folder: Path) -> tuple[str, LabelledFile]:
+    file = LabelledFile(
+        name=str(row["file"]),
+        path=_existing(folder / row["file"]),
+        speech=_intervals(row["speech"]),
+        ignored=_intervals(row.get("ignored", ())),
+    )
+    return str(row["set"]), file
+
+
+def _is_label_file(path: Path) -> bool:
+    # Not every .txt is a label track: the audio beside it tells.
+    suffix = path.suffix.lower()
+    return suffix in LABEL_FORMATS and (suffix != ".txt" or _beside(path, path.stem) is not None)
+
+
+def _labelled_by(path: Path) -> Iterator[LabelledFile]:
+    """The files that one label file is about: several only in an RTTM."""
+    try:
+        marks = read_labels(_text(path), LABEL_FORMATS[path.suffix.lower()])
+    except (FormatError, UnicodeError) as error:
+        raise DataError(f"{path}: {error}") from error
+    # An RTTM with one recording may be called like the audio instead of naming it.
+    names = {mark.file for mark in marks if mark.file is not None} or {path.stem}
+    for name in sorted(names):
+        audio = _beside(path, name) or (_beside(path, path.stem) if len(names) == 1 else None)
+        if audio is None:
+            raise DataError(f"{path}: no audio called {name} beside it")
+        speech = tuple(
+            (max(0.0, mark.start), mark.end)
+            for mark in marks
+            if mark.file in (None, name) and mark.label.strip().lower() not in NOT_SPEECH
+        )
+        yield LabelledFile(audio.name, audio, speech)
+
+
+def _beside(path: Path, stem: str) -> Path | None:
+    """The audio of that name in the folder of a label file."""
+    found = (entry for entry in path.parent.iterdir() if entry.stem == stem)
+    return next((each for each in sorted(found) if each.suffix.lower() in AUDIO_SUFFIXES), None)
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    return data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
+
+
+def _intervals(rows: Sequence[Sequence[float]]) -> tuple[Interval, ...]:
+    intervals = tuple((float(start), float(end)) for start, end in rows)
+    for start, end in intervals:
+        if not 0 <= start <= end:
+            raise ValueError(f"{start:g} to {end:g} is no interval")
+    return intervals
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path}: labelled, but not there")
+    return path
+
+
+def _first_centre(seconds: float) -> int:
+    """The first frame whose centre is not before that time."""
+    # Rounding keeps 0.005 s, whose product is a hair above ½, at the centre of frame 0.
+    return max(0, int(np.ceil(round(seconds * FRAMES_PER_SECOND - 0.5, 6))))

@@ -1,0 +1,138 @@
+"""From a detector's scores on a set's files to the figures that the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from vad.evaluation.bootstrap import auc_difference
+from vad.evaluation.metrics import (
+    NAN,
+    Labels,
+    Scores,
+    average_precision,
+    best_f1,
+    best_shift,
+    equal_error_rate,
+    error_rates,
+    expected_calibration_error,
+    moved_earlier,
+    roc_auc,
+)
+from vad.evaluation.results import Comparison, FileResult, SetResult
+from vad.evaluation.sets import LabelledFile
+from vad.evaluation.timing import (
+    DetectionError,
+    detection_error,
+    edge_delays,
+    speech_segments,
+)
+from vad.frames import HOP_MS
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one detector gave on one set under one condition, file by file."""
+
+    set: str
+    condition: str
+    model: str
+    files: list[LabelledFile] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)
+    labels: list[Labels] = field(default_factory=list)
+    errors: list[DetectionError] = field(default_factory=list)
+
+    def add(self, file: LabelledFile, scores: Scores, labels: Labels, seconds: float) -> None:
+        """Notes one file of `seconds`."""
+        self.files.append(file)
+        self.scores.append(scores)
+        self.labels.append(labels)
+        found = speech_segments(scores, THRESHOLD)
+        self.errors.append(detection_error(file.speech, found, seconds))
+
+
+def set_result(tally: Tally) -> SetResult:
+    """All figures of one row."""
+    scores, labels = np.concatenate(tally.scores), np.concatenate(tally.labels)
+    shifted, f1 = best_shift(tally.scores, tally.labels), best_f1(scores, labels)
+    rates = error_rates(scores, labels, THRESHOLD)
+    onset_ms, onsets, onsets_found = _delays(tally, "onset")
+    offset_ms, offsets, offsets_found = _delays(tally, "offset")
+    return SetResult(
+        set=tally.set,
+        condition=tally.condition,
+        model=tally.model,
+        files=len(tally.files),
+        minutes=len(labels) * HOP_MS / 60_000,
+        speech_ratio=float((labels == 1).sum() / max(1, (labels >= 0).sum())),
+        auc=roc_auc(scores, labels),
+        auc_shifted=shifted.auc,
+        shift_ms=shifted.shift_ms,
+        average_precision=average_precision(scores, labels),
+        f1=f1.f1,
+        f1_threshold=f1.threshold,
+        eer=equal_error_rate(scores, labels),
+        false_alarm=rates.false_alarm,
+        miss=rates.miss,
+        detection_error=sum(tally.errors, DetectionError(0, 0, 0)).rate,
+        calibration_error=expected_calibration_error(scores, labels),
+        onset_ms=onset_ms,
+        onsets=onsets,
+        onsets_found=onsets_found,
+        offset_ms=offset_ms,
+        offsets=offsets,
+        offsets_found=offsets_found,
+    )
+
+
+def file_results(tally: Tally) -> Iterator[FileResult]:
+    """One row a file."""
+    for file, scores, labels in zip(tally.files, tally.scores, tally.labels, strict=True):
+        found = scores >= THRESHOLD
+        yield FileResult(
+            set=tally.set,
+            condition=tally.condition,
+            model=tally.model,
+            file=file.name,
+            seconds=len(labels) * HOP_MS / 1000,
+            auc=roc_auc(scores, labels),
+            false_alarm_s=int((found & (labels == 0)).sum()) * HOP_MS / 1000,
+            miss_s=int((~found & (labels == 1)).sum()) * HOP_MS / 1000,
+        )
+
+
+def compare(
+    first: Tally, second: Tally, shifts_ms: tuple[int, int], *, draws: int, seed: int
+) -> Comparison:
+    """Two detectors on the same files, their scores moved earlier by their shifts."""
+    moved = [
+        [moved_earlier(scores, shift // HOP_MS) for scores in tally.scores]
+        for tally, shift in zip((first, second), shifts_ms, strict=True)
+    ]
+    difference = auc_difference(moved[0], moved[1], first.labels, draws=draws, seed=seed)
+    return Comparison(
+        set=first.set,
+        condition=first.condition,
+        first=first.model,
+        second=second.model,
+        difference=difference.value,
+        low=difference.low,
+        high=difference.high,
+    )
+
+
+def _delays(tally: Tally, edge: Literal["onset", "offset"]) -> tuple[float, int, int]:
+    """Median of those found, how many there are, how many were found."""
+    delays = np.concatenate(
+        [
+            edge_delays(scores, labels, edge, THRESHOLD)
+            for scores, labels in zip(tally.scores, tally.labels, strict=True)
+        ]
+    )
+    found = delays[~np.isnan(delays)]
+    return (float(np.median(found)) if len(found) else NAN), len(delays), len(found)
