@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from vad.errors import DataError
+from vad.training.corpora import find_corpora, folder, manifest, phone_labels, torchaudio_corpus
+
+
+def test_find_every_kind(tree: Path) -> None:
+    found = {(c.kind, c.name): c for c in find_corpora(tree)}
+    assert set(found) == {
+        ("speech", "reader"),
+        ("noise", "hiss"),
+        ("noise", "hum"),
+        ("music", "tones"),
+        ("rir", "rir"),
+    }
+    assert found["music", "tones"].licence == "CC0"
+    assert [clip.group for clip in found["music", "tones"].clips] == ["p", "q"]
+
+
+def test_nothing_found_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no corpora"):
+        find_corpora(tmp_path)
+
+
+def test_pack_cuts_its_parts(tree: Path) -> None:
+    (tones,) = (c for c in find_corpora(tree) if c.name == "tones")
+    cut = [len(audio) for _, audio in tones.audio()]
+    assert cut == [24_000, 40_000]
+
+
+def test_broken_file_does_not_lose_the_corpus(tmp_path: Path) -> None:
+    sf.write(tmp_path / "b.wav", np.ones(1600) * 0.1, 16_000)
+    (tmp_path / "a.wav").write_text("not audio")
+    lengths = [len(audio) for _, audio in folder(tmp_path, "noise").audio()]
+    assert lengths == [0, 1600]
+
+
+def test_manifest_times_and_labels(tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.wav", np.arange(16_000) / 16_000, 16_000)
+    row = {"file": "a.wav", "start": 0.25, "end": 0.5, "speech": [[0, 0.1]], "speaker": "me"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row))
+    ((clip, audio),) = manifest(tmp_path / "m.jsonl", "speech").audio()
+    assert clip.speech == ((0.0, 0.1),)
+    assert clip.speaker == "me"
+    assert len(audio) == 4000
+    assert audio[0] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_manifest_errors_name_the_line(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"file": "a.wav"}\n{oops\n')
+    with pytest.raises(DataError, match=r"m\.jsonl:2"):
+        manifest(tmp_path / "m.jsonl", "speech")
+
+
+def test_phone_labels(tmp_path: Path) -> None:
+    lab = tmp_path / "x.lab"
+    lab.write_text("signal x\n#\n0.5 121 pau\n0.6 121 a\n0.75 121 t\n1.0 121 pau\n1.2 121 o\n")
+    assert phone_labels(lab) == ((0.5, 0.75), (1.0, 1.2))
+    lab.write_text("#\nnonsense here too\n")
+    with pytest.raises(DataError, match="not a label line"):
+        phone_labels(lab)
+
+
+def test_labels_beside_audio_are_used(tmp_path: Path) -> None:
+    sf.write(tmp_path / "x.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "x.lab").write_text("#\n0.5 121 pau\n1.0 121 a\n")
+    (clip,) = folder(tmp_path, "speech").clips
+    assert clip.speech == ((0.5, 1.0),)
+
+
+def test_librispeech_as_torchaudio_lays_it_out(tmp_path: Path) -> None:
+    pytest.importorskip("torchaudio")
+    chapter = tmp_path / "LibriSpeech" / "train-clean-100" / "19" / "198"
+    chapter.mkdir(parents=True)
+    sf.write(chapter / "19-198-0000.flac", np.ones(3200) * 0.1, 16_000)
+    (chapter / "19-198.trans.txt").write_text("19-198-0000 A WORD\n")
+    corpus = torchaudio_corpus("LIBRISPEECH", tmp_path)
+    ((clip, audio),) = corpus.audio()
+    assert clip.speaker == "19"
+    assert len(audio) == 3200
+
+
+def test_speech_commands_as_torchaudio_lays_it_out(tmp_path: Path) -> None:
+    pytest.importorskip("torchaudio")
+    word = tmp_path / "SpeechCommands" / "speech_commands_v0.02" / "yes"
+    word.mkdir(parents=True)
+    sf.write(word / "0a7c2a8d_nohash_0.wav", np.ones(1600) * 0.1, 16_000)
+    corpus = torchaudio_corpus("SPEECHCOMMANDS", tmp_path)
+    assert [len(audio) for _, audio in corpus.audio()] == [1600]
+
+
+def test_musan_as_torchaudio_lays_it_out(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("torchaudio.datasets")
+    if not hasattr(datasets, "Musan"):
+        pytest.skip("this torchaudio has no Musan")
+    place = tmp_path / "musan" / "noise" / "free-sound"
+    place.mkdir(parents=True)
+    sf.write(place / "noise-free-sound-0000.wav", np.ones(1600) * 0.1, 16_000)
+    corpus = torchaudio_corpus("Musan", tmp_path)
+    assert [len(audio) for _, audio in corpus.audio()] == [1600]
+
+
+def test_unknown_or_absent_dataset_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("torchaudio")
+    with pytest.raises(DataError, match="known are"):
+        torchaudio_corpus("TIMIT", tmp_path)
+    with pytest.raises(DataError, match="LJSPEECH"):
+        torchaudio_corpus("LJSPEECH", tmp_path)

@@ -1,0 +1,264 @@
+"""Where training audio comes from: packs, plain folders, manifests, torchaudio's datasets.
+
+Every loader yields the same thing, a `Corpus` of `Clip`s; audio is decoded by `vad.audio`
+alone, so torchaudio's I/O is never used.
+
+    pack       corpus.json + clips.jsonl + audio parts of many clips each
+    folder     any tree of audio files; the folder's name is the corpus' name
+    manifest   *.jsonl, one clip a line: {"file", "start"?, "end"?, "id"?, "speaker"?, "speech"?}
+    torchaudio LibriSpeech, Speech Commands, MUSAN … as `torchaudio.datasets` lays them out
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vad.audio import load_mono
+from vad.errors import AudioError, DataError, MissingExtra
+from vad.frames import SAMPLE_RATE
+
+Kind = Literal["speech", "noise", "music", "rir"]
+KINDS: tuple[Kind, ...] = ("speech", "noise", "music", "rir")
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aiff", ".aif")
+    + (".gsm", ".g722", ".amr", ".sph", ".wv")
+)
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One stretch of one file.
+
+    Attributes:
+        id: unique within its corpus.
+        path: the audio file.
+        start, end: seconds within it; `end` None means to the file's end.
+        speaker, lang: as far as known.
+        group: what is held out together (a package, a session); else the id.
+        speech: (start, end) in seconds from the clip's start where people labelled speech.
+    """
+
+    id: str
+    path: Path
+    start: float = 0.0
+    end: float | None = None
+    speaker: str | None = None
+    lang: str | None = None
+    group: str = ""
+    speech: tuple[Interval, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Clips of one origin and one licence."""
+
+    name: str
+    kind: Kind
+    licence: str
+    clips: tuple[Clip, ...]
+
+    def audio(self) -> Iterator[tuple[Clip, NDArray[np.float32]]]:
+        """Each clip with its samples, [samples] float32 at 16 kHz; a file is decoded once.
+
+        Files that do not decode are reported as `DataError` by the caller's choice: they are
+        yielded with no samples at all, so that one broken file does not lose a corpus.
+        """
+        for path, clips in groupby(self.clips, key=lambda clip: clip.path):
+            try:
+                whole = load_mono(path)
+            except AudioError:
+                whole = np.zeros(0, np.float32)
+            for clip in clips:
+                end = len(whole) if clip.end is None else round(clip.end * SAMPLE_RATE)
+                yield clip, whole[round(clip.start * SAMPLE_RATE) : end]
+
+
+def find_corpora(root: Path) -> list[Corpus]:
+    """All corpora below `root`: `<kind>/<name>/` packs or folders, and `<kind>/*.jsonl` manifests.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    found: list[Corpus] = []
+    for kind in KINDS:
+        place = root / kind
+        if not place.is_dir():
+            continue
+        if kind == "rir":
+            found.append(folder(place, kind, name="rir"))
+            continue
+        for entry in sorted(place.iterdir()):
+            if (entry / "corpus.json").is_file():
+                found.append(pack(entry, kind))
+            elif entry.is_dir():
+                found.append(folder(entry, kind))
+            elif entry.suffix == ".jsonl":
+                found.append(manifest(entry, kind))
+    found = [corpus for corpus in found if corpus.clips]
+    if not found:
+        raise DataError(f"{root}: no corpora; expected speech/, noise/, music/ or rir/ with audio")
+    return found
+
+
+def pack(path: Path, kind: Kind) -> Corpus:
+    """A pack: many clips joined into a few files, cut by `clips.jsonl`."""
+    about = json.loads((path / "corpus.json").read_text())
+    clips = [
+        Clip(
+            id=row["id"],
+            path=path / row["file"],
+            start=row["start"],
+            end=row["end"],
+            speaker=row.get("speaker"),
+            lang=row.get("lang"),
+            group=row.get("package") or row["id"],
+        )
+        for row in _rows(path / "clips.jsonl")
+    ]
+    clips.sort(key=lambda clip: (clip.path, clip.start))
+    return Corpus(about["corpus"], kind, about.get("licence", "unknown"), tuple(clips))
+
+
+def folder(path: Path, kind: Kind, name: str | None = None) -> Corpus:
+    """Every audio file below a folder; `*.lab` beside a file is read as its phone labels."""
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    labels = {lab.stem: lab for lab in path.rglob("*.lab")}
+    clips = [
+        Clip(
+            id=str(file.relative_to(path)),
+            path=file,
+            group=path.name,
+            speech=phone_labels(labels[file.stem]) if file.stem in labels else None,
+        )
+        for file in files
+    ]
+    licence = path / "copyright"
+    return Corpus(
+        name or path.name,
+        kind,
+        "see its copyright file" if licence.is_file() else "unknown",
+        tuple(clips),
+    )
+
+
+def manifest(path: Path, kind: Kind, licence: str = "unknown") -> Corpus:
+    """A JSON Lines manifest; relative files are relative to it."""
+    clips = []
+    for number, row in enumerate(_rows(path)):
+        speech = row.get("speech")
+        clips.append(
+            Clip(
+                id=str(row.get("id", number)),
+                path=path.parent / row["file"],
+                start=float(row.get("start", 0)),
+                end=None if row.get("end") is None else float(row["end"]),
+                speaker=row.get("speaker"),
+                lang=row.get("lang"),
+                group=str(row.get("group", row.get("id", number))),
+                speech=None if speech is None else tuple((float(a), float(b)) for a, b in speech),
+            )
+        )
+    return Corpus(path.stem, kind, licence, tuple(clips))
+
+
+def phone_labels(path: Path) -> tuple[Interval, ...]:
+    """Speech intervals of a festvox `.lab` file: lines of `end colour phone` after a `#`.
+
+    Raises:
+        DataError: a line that is neither.
+    """
+    speech: list[Interval] = []
+    start, begun = 0.0, False
+    for line in path.read_text(encoding="latin-1").splitlines():
+        if line.strip() == "#":
+            begun = True
+        elif begun and line.strip():
+            try:
+                end_text, _, phone = line.split()[:3]
+                end = float(end_text)
+            except ValueError as error:
+                raise DataError(f"{path}: not a label line: {line!r}") from error
+            if phone not in {"pau", "sil", "#", "h#", "ssil"}:
+                joined = speech and speech[-1][1] == start
+                speech[-1:] = [(speech[-1][0], end)] if joined else [*speech[-1:], (start, end)]
+            start = end
+    return tuple(speech)
+
+
+TORCHAUDIO: dict[str, tuple[Kind, str, dict[str, Any]]] = {
+    "LIBRISPEECH": ("speech", "CC BY 4.0", {"url": "train-clean-100"}),
+    "SPEECHCOMMANDS": ("speech", "CC BY 4.0", {}),
+    "LJSPEECH": ("speech", "public domain", {}),
+    "YESNO": ("speech", "CC BY-NC-SA 3.0", {}),
+    "Musan": ("noise", "CC BY 4.0 and public domain", {"subset": "noise"}),
+}
+
+
+def torchaudio_corpus(name: str, root: Path, *, download: bool = False, **options: Any) -> Corpus:
+    """A dataset of `torchaudio.datasets`, by its class name; only its file list is used.
+
+    Args:
+        name: a key of `TORCHAUDIO`.
+        root: where the dataset lies, as torchaudio lays it out.
+        download: fetch it if absent (needs a network).
+        options: passed on, e.g. `url="train-clean-360"`.
+
+    Raises:
+        MissingExtra: torchaudio is not installed.
+        DataError: unknown name, or no dataset at `root`.
+    """
+    try:
+        from torchaudio import datasets
+    except ImportError as error:
+        raise MissingExtra("torchaudio", "train") from error
+    if name not in TORCHAUDIO:
+        raise DataError(f"{name}: unknown dataset; known are {', '.join(TORCHAUDIO)}")
+    kind, licence, defaults = TORCHAUDIO[name]
+    arguments = {**defaults, **options}
+    if name != "Musan":  # which has no download of its own
+        arguments["download"] = download
+    try:
+        data = getattr(datasets, name)(str(root), **arguments)
+    except (RuntimeError, OSError) as error:
+        raise DataError(f"{name}: no dataset at {root} ({error})") from error
+    paths = _torchaudio_files(data, root)
+    clips = tuple(
+        Clip(id=path.stem, path=path, speaker=path.stem.split("-")[0], group=path.stem)
+        for path in paths
+    )
+    return Corpus(name.lower(), kind, licence, clips)
+
+
+def _torchaudio_files(data: Any, root: Path) -> list[Path]:
+    """File paths from a dataset's metadata, whatever place it gives them relative to."""
+    if hasattr(data, "get_metadata"):
+        named = [Path(str(data.get_metadata(i)[0])) for i in range(len(data))]
+        base = Path(str(getattr(data, "_archive", root)))
+        return [_first_existing(name, (base, base.parent, root)) for name in named]
+    folder_of = Path(str(getattr(data, "_path", root)))
+    return sorted(p for p in folder_of.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def _first_existing(name: Path, bases: tuple[Path, ...]) -> Path:
+    for candidate in (name, *(base / name for base in bases)):
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"{name}: not found below {bases[-1]}")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}:{number}: not JSON ({error.msg})") from error
