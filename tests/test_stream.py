@@ -1,0 +1,225 @@
+"""Streaming equals file: for any chunking, at any rate, in any encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vad import (
+    Detector,
+    Event,
+    ParameterError,
+    Probabilities,
+    Segmentation,
+    SpeechDiscarded,
+    SpeechStarted,
+    SpeechStopped,
+    Stream,
+    StreamClosed,
+)
+
+DATA = Path(__file__).parent / "data"
+SPEECH: NDArray[np.float32] = sf.read(DATA / "speech.wav", dtype="float32")[0]
+TELEPHONE: NDArray[np.float32] = sf.read(DATA / "speech-8k-mulaw.wav", dtype="float32")[0]
+DETECTOR = Detector.load(device="cpu")
+
+
+def run(stream: Stream, blocks: Sequence[Any]) -> list[Event]:
+    events: list[Event] = []
+    for block in blocks:
+        events += stream.push(block)
+    return events + stream.finish()
+
+
+def stops(events: Sequence[Event]) -> list[tuple[int, int]]:
+    return [(e.audio_start_ms, e.audio_end_ms) for e in events if isinstance(e, SpeechStopped)]
+
+
+def values(events: Sequence[Event]) -> NDArray[np.float64]:
+    return np.array([v for e in events if isinstance(e, Probabilities) for v in e.values])
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    start=st.integers(0, 200_000),
+    cuts=st.lists(st.integers(0, 48_000), max_size=30),
+    rate=st.sampled_from([8000, 11_025, 16_000, 44_100, 48_000]),
+)
+def test_any_chunking_at_any_rate_equals_the_file(start: int, cuts: list[int], rate: int) -> None:
+    """The samples are speech at 16 kHz; played at another rate they are still a signal."""
+    audio = SPEECH[start : start + 48_000]
+    blocks = np.split(audio, sorted(cut for cut in cuts if cut <= len(audio)))
+    events = run(DETECTOR.stream(rate, probabilities=True), blocks)
+    found = DETECTOR.detect(audio, rate, probabilities=True)
+    assert found.probabilities is not None
+    np.testing.assert_allclose(values(events), found.probabilities[0], atol=1e-4)
+    assert stops(events) == [(round(s.start * 1000), round(s.end * 1000)) for s in found.speech]
+
+
+@pytest.mark.parametrize("chunk", [7, 160, 320, 512, 4096])
+def test_the_whole_recording_in_chunks(chunk: int) -> None:
+    blocks = np.split(SPEECH, range(chunk, len(SPEECH), chunk))
+    events = run(DETECTOR.stream(16_000), blocks)
+    found = DETECTOR.detect(SPEECH, 16_000)
+    assert stops(events) == [(round(s.start * 1000), round(s.end * 1000)) for s in found.speech]
+    assert len(stops(events)) >= 3
+
+
+def test_bytes_equal_arrays() -> None:
+    pcm = (SPEECH[:80_000] * 32767).astype("<i2")
+    data = pcm.tobytes()
+    blocks = [data[i : i + 777] for i in range(0, len(data), 777)]  # odd: samples are split
+    events = run(DETECTOR.stream(16_000, encoding="pcm_s16le"), blocks)
+    assert stops(events) == stops(run(DETECTOR.stream(16_000), [pcm]))
+    assert stops(events)
+
+
+def test_telephone_stream() -> None:
+    events = run(DETECTOR.stream(8000), np.array_split(TELEPHONE, 40))
+    found = DETECTOR.detect(DATA / "speech-8k-mulaw.wav")
+    assert stops(events) == [(round(s.start * 1000), round(s.end * 1000)) for s in found.speech]
+
+
+def test_every_start_gets_its_end_and_time_never_runs_back() -> None:
+    events = run(DETECTOR.stream(16_000), np.array_split(SPEECH, 200))
+    open_id: int | None = None
+    last = 0
+    for event in events:
+        if isinstance(event, SpeechStarted):
+            assert open_id is None
+            open_id = event.segment_id
+            assert event.audio_start_ms >= last
+            assert event.detected_at_ms > event.audio_start_ms
+        elif isinstance(event, SpeechStopped | SpeechDiscarded):
+            assert event.segment_id == open_id
+            open_id = None
+            if isinstance(event, SpeechStopped):
+                last = event.audio_end_ms
+    assert open_id is None
+
+
+def first_start(stream: Stream, audio: NDArray[np.float32]) -> int:
+    """Push 10 ms at a time until speech starts; how many samples that took."""
+    for at in range(0, len(audio), 160):
+        if any(isinstance(e, SpeechStarted) for e in stream.push(audio[at : at + 160])):
+            return at + 160
+    raise AssertionError("no speech found")
+
+
+def test_start_is_told_as_soon_as_it_says() -> None:
+    for rate, audio in ((16_000, SPEECH), (8000, TELEPHONE)):
+        stream = DETECTOR.stream(rate)
+        for at in range(0, len(audio), rate // 100):
+            found = [
+                e
+                for e in stream.push(audio[at : at + rate // 100])
+                if isinstance(e, SpeechStarted)
+            ]
+            if found:
+                # The resampler holds back 5 ms more, and blocks here are of 10 ms.
+                assert 0 <= stream.received_ms - found[0].detected_at_ms <= 20
+                break
+
+
+def test_flush_closes_at_the_last_sample() -> None:
+    stream = DETECTOR.stream(16_000)
+    taken = first_start(stream, SPEECH) + 8000 + 37
+    stream.push(SPEECH[taken - 8037 : taken])
+    (stop,) = stream.flush()
+    assert isinstance(stop, SpeechStopped)
+    assert stop.reason == "flush"
+    assert stop.audio_end_ms == stream.received_ms
+    assert stream.flush() == []
+    assert not stream.closed
+
+
+def test_reset_closes_and_forgets_but_time_goes_on() -> None:
+    stream = DETECTOR.stream(8000)
+    for at in range(0, len(TELEPHONE), 400):
+        if any(isinstance(e, SpeechStarted) for e in stream.push(TELEPHONE[at : at + 400])):
+            break
+    stream.push(TELEPHONE[at + 400 : at + 4400])
+    before = stream.received_ms
+    (stop,) = stream.reset()
+    assert isinstance(stop, SpeechStopped)
+    assert stop.reason == "reset"
+    assert stop.audio_end_ms == before
+    later = stream.push(TELEPHONE) + stream.finish()
+    starts = [e for e in later if isinstance(e, SpeechStarted)]
+    assert starts
+    assert all(e.audio_start_ms >= before for e in starts)
+    assert stream.received_ms == before + len(TELEPHONE) // 8
+
+
+def test_finish_reports_the_reason_and_closes() -> None:
+    stream = DETECTOR.stream(16_000)
+    taken = first_start(stream, SPEECH)
+    stream.push(SPEECH[taken : taken + 8000])
+    (stop,) = [e for e in stream.finish("disconnect") if isinstance(e, SpeechStopped)]
+    assert stop.reason == "disconnect"
+    assert stream.closed
+    assert stream.segment_count == 1
+    assert stream.speech_ms == stop.audio_end_ms - stop.audio_start_ms
+    for call in (lambda: stream.push(SPEECH), stream.flush, stream.reset, stream.finish):
+        with pytest.raises(StreamClosed):
+            call()
+
+
+def test_update_acts_on_what_is_not_yet_computed() -> None:
+    stream = DETECTOR.stream(16_000)
+    assert stream.update(threshold=1.0, neg_threshold=1.0).threshold == 1.0
+    assert stops(run(stream, [SPEECH])) == []
+
+
+def test_a_bad_update_changes_nothing() -> None:
+    stream = DETECTOR.stream(16_000, segmentation=Segmentation(threshold=0.6))
+    for bad in ({"threshold": 2}, {"min_silence_duration_ms": -1}, {"volume": 11}):
+        with pytest.raises(ParameterError, match=next(iter(bad))):
+            stream.update(**bad)
+    assert stream.segmentation == Segmentation(threshold=0.6)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "block", "named"),
+    [
+        (None, b"\0\0", "encoding"),
+        ("mulaw", np.zeros(4, np.float32), "block"),
+        (None, np.zeros((4, 2), np.float32), "block"),
+        (None, np.array([0, np.nan], np.float32), "block"),
+        ("pcm_f32le", np.array([np.inf], "<f4").tobytes(), "block"),
+    ],
+)
+def test_blocks_that_do_not_fit_are_named(encoding: str | None, block: Any, named: str) -> None:
+    with pytest.raises(ParameterError, match=named):
+        DETECTOR.stream(16_000, encoding=encoding).push(block)
+
+
+@pytest.mark.parametrize("rate", [0, -8000, 3999, 192_001, 16_000.5, "8000", None])
+def test_impossible_rates_are_refused(rate: Any) -> None:
+    with pytest.raises(ParameterError, match="sample_rate"):
+        DETECTOR.stream(rate)
+
+
+def test_empty_stream() -> None:
+    assert DETECTOR.stream(16_000).finish() == []
+
+
+def test_interleaved_streams_equal_solo() -> None:
+    parts = np.array_split(SPEECH, 4)
+    streams = [DETECTOR.stream(16_000) for _ in parts]
+    events: list[list[Event]] = [[] for _ in parts]
+    for at in range(0, len(parts[0]), 320):
+        for i, part in enumerate(parts):
+            events[i] += streams[i].push(part[at : at + 320])
+    for i, part in enumerate(parts):
+        alone = run(DETECTOR.stream(16_000), [part])
+        assert stops(events[i] + streams[i].finish()) == stops(alone)
+    assert sum(len(stops(found)) for found in events) >= 3

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vad import weights
+from vad.config import DEFAULT_MODEL
+from vad.errors import CorruptModel, ModelNotFound
+from vad.nn import ARCHITECTURES, Network
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path / "small"
+    weights.save(Network(ARCHITECTURES["conv-dense"]), folder, {"note": "for a test"})
+    return folder
+
+
+def test_round_trip(saved: Path) -> None:
+    torch.manual_seed(0)
+    original = Network(ARCHITECTURES["conv-dense"])
+    model = weights.load(saved)
+    assert model.name == "small"
+    assert model.about["note"] == "for a test"
+    assert not model.network.training
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(model.network.state_dict()[name], tensor)
+    assert not list(saved.glob("*.partial"))
+
+
+def test_changed_weights_are_refused(saved: Path) -> None:
+    file = saved / weights.WEIGHTS
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CorruptModel, match="sha256"):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("change", [{"hop_ms": 32}, {"sample_rate": 8000}, {"architecture": {}}])
+def test_config_that_does_not_fit_is_refused(saved: Path, change: dict[str, object]) -> None:
+    file = saved / weights.CONFIG
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(CorruptModel):
+        weights.load(saved)
+
+
+def test_other_architecture_is_refused(saved: Path) -> None:
+    file = saved / weights.CONFIG
+    other = ARCHITECTURES["mlpconv"].to_dict()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"architecture": other}))
+    with pytest.raises(CorruptModel, match="do not fit"):
+        weights.load(saved)
+
+
+def test_unknown_layer_is_refused(saved: Path) -> None:
+    file = saved / weights.CONFIG
+    other = {"name": "x", "layers": [{"type": "transformer"}], "delay": 0}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"architecture": other}))
+    with pytest.raises(CorruptModel):
+        weights.load(saved)
+
+
+def test_missing_weights_are_refused(saved: Path) -> None:
+    (saved / weights.WEIGHTS).unlink()
+    with pytest.raises(CorruptModel):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "../models", "no/such/folder"])
+def test_unknown_model_names_those_that_are_here(name: str) -> None:
+    with pytest.raises(ModelNotFound, match=DEFAULT_MODEL):
+        weights.load(name)
+
+
+def test_default_model_ships() -> None:
+    assert DEFAULT_MODEL in weights.available()
+    model = weights.load(DEFAULT_MODEL)
+    assert model.network.macs_per_second <= 15_000_000
+    assert model.about["lookahead_ms"] == model.network.lookahead_ms
+    assert (weights.models_folder() / DEFAULT_MODEL / "README.md").is_file()

@@ -1,0 +1,147 @@
+"""A file on its way from blocks to segments.
+
+blocks → channels → 16 kHz → engine session → segmenter → events → tiler → segments
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vad.audio import AudioReader, Channels, Resampler, SourceInfo, select_channels
+from vad.config import Segmentation
+from vad.engine import Engine, Frames
+from vad.events import SpeechEvent, StopReason
+from vad.frames import SAMPLE_RATE, frame_count, samples_to_ms
+from vad.segmenter import Segmenter
+from vad.segments import Segment, Segments, Tiler
+
+Progress = Callable[[float], None]
+
+
+class Track:
+    """One channel at 16 kHz: its engine session and its segmenter."""
+
+    def __init__(self, engine: Engine, segmentation: Segmentation) -> None:
+        self.engine = engine
+        self.session = self.engine.session()
+        self.segmenter = Segmenter(segmentation, latency_ms=engine.network.latency_ms)
+
+    def push(self, audio: NDArray[np.float32]) -> tuple[Frames, list[SpeechEvent]]:
+        values = self.engine.push(self.session, audio)
+        return values, self.segmenter.push(values)
+
+    def flush(
+        self, end_ms: int, frames: int, reason: StopReason
+    ) -> tuple[Frames, list[SpeechEvent]]:
+        values = self.engine.flush(self.session, frames)
+        events = self.segmenter.push(values)
+        return values, events + self.segmenter.flush(end_ms, reason)
+
+
+class Analysis:
+    """A file on its way: iterate over its segments, then take the `result`.
+
+    Segments come in order of time within a channel, each as soon as it is final.
+
+    Attributes:
+        info: what the file is.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        model: str,
+        reader: AudioReader,
+        segmentation: Segmentation,
+        channels: Channels,
+        keep_probabilities: bool,
+        progress: Progress | None,
+    ) -> None:
+        self.info: SourceInfo = reader.info
+        self._reader, self._channels, self._progress = reader, channels, progress
+        # Which channels that gives is known from one empty block, errors included.
+        empty = np.zeros((0, self.info.channels), np.float32)
+        count = select_channels(empty, channels).shape[1]
+        first = channels if isinstance(channels, int) else 0
+        self._numbers = range(first, first + count)
+        self._tracks = [Track(engine, segmentation) for _ in range(count)]
+        self._tilers = [Tiler(number) for number in self._numbers]
+        self._resampler = Resampler(self.info.sample_rate, SAMPLE_RATE, count)
+        self._kept: list[list[Frames]] | None = (
+            [[] for _ in range(count)] if keep_probabilities else None
+        )
+        self._segments: list[Segment] = []
+        self._model, self._segmentation = model, segmentation
+        self._result: Segments | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was wrong with the file, so far."""
+        return self._reader.warnings
+
+    @property
+    def result(self) -> Segments:
+        """Everything, once the iteration is through."""
+        if self._result is None:
+            raise RuntimeError("iterate over the analysis first: the audio is not through")
+        return self._result
+
+    def __iter__(self) -> Iterator[Segment]:
+        for block in self._reader.blocks():
+            yield from self._push(self._resampler.push(select_channels(block, self._channels)))
+            if self._progress and self._reader.length:
+                self._progress(min(1.0, self._reader.samples / self._reader.length))
+        yield from self._push(self._resampler.flush())
+        rate, samples = self.info.sample_rate, self._reader.samples
+        end_ms, frames = samples_to_ms(samples, rate), frame_count(samples, rate)
+        for i, (track, tiler) in enumerate(zip(self._tracks, self._tilers, strict=True)):
+            yield from self._tiled(i, *track.flush(end_ms, frames, "end"))
+            yield from self._keep(tiler.finish(end_ms))
+        self._result = self._finished(samples / rate)
+
+    def _push(self, audio: NDArray[np.float32]) -> Iterator[Segment]:
+        for i, track in enumerate(self._tracks):
+            yield from self._tiled(i, *track.push(audio[:, i]))
+
+    def _tiled(self, i: int, values: Frames, events: list[SpeechEvent]) -> list[Segment]:
+        if self._kept is not None:
+            self._kept[i].append(values)
+        return self._keep(self._tilers[i].push(values, events))
+
+    def _keep(self, segments: list[Segment]) -> list[Segment]:
+        self._segments += segments
+        return segments
+
+    def _finished(self, duration: float) -> Segments:
+        kept = None
+        if self._kept is not None:
+            kept = {
+                number: np.concatenate([*values, np.zeros(0, np.float32)])
+                for number, values in zip(self._numbers, self._kept, strict=True)
+            }
+        return Segments(
+            segments=sorted(self._segments, key=lambda s: (s.channel, s.start)),
+            duration=duration,
+            model=self._model,
+            source=self.info,
+            params=self._segmentation,
+            warnings=list(self._reader.warnings),
+            probabilities=kept,
+            channels=len(self._numbers),
+            name=self._reader.name,
+        )
+
+    def __enter__(self) -> Analysis:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()

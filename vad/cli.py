@@ -1,0 +1,99 @@
+"""`vad`: detect, plot, serve, train, eval, data.
+
+Exit codes: 0 all went well; 1 something unforeseen; 2 bad usage or input, each with one line
+on standard error; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vad.config import DEFAULT_MODEL
+from vad.detect_command import Model, detect, draw
+from vad.detector import Detector
+from vad.errors import ParameterError, VadError
+from vad.evaluation.command import evaluate_command
+from vad.terminal import complain
+from vad.training.command import data_app, train
+
+app = typer.Typer(
+    name="vad",
+    help="Find where people speak in audio.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("detect")(detect)
+app.command("train")(train)
+app.command("eval")(evaluate_command)
+app.add_typer(data_app, name="data")
+
+
+@app.command("plot")
+def plot_command(
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="A PNG.")],
+    file: Annotated[str | None, typer.Argument(help="Audio to draw.")] = None,
+    filters: Annotated[bool, typer.Option("--filters", help="Draw the first layer.")] = False,
+    reference: Annotated[
+        Path | None, typer.Option(help="RTTM, TextGrid or Audacity labels to draw beside.")
+    ] = None,
+    model: Model = DEFAULT_MODEL,
+) -> None:
+    """Draw FILE's waveform, probabilities and segments; or --filters, a model's first layer."""
+    if filters == (file is not None):
+        raise ParameterError("file", "give either a file or --filters")
+    if file is None:
+        from vad import weights
+        from vad.plots import plot_filters
+
+        loaded = weights.load(model)
+        plot_filters(loaded.network.first_filters().numpy(), 16_000, output)
+        return
+    labels = None if reference is None else _labels(reference)
+    found = Detector.load(model).detect(file, probabilities=True)
+    draw(file, found, output, reference=labels)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Else VAD_HOST, else 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Else VAD_PORT, else 8000.")] = None,
+    model: Annotated[str | None, typer.Option(help="Else VAD_MODEL.")] = None,
+    device: Annotated[str | None, typer.Option(help="Else VAD_DEVICE.")] = None,
+) -> None:
+    """Serve HTTP and WebSocket; every other setting is a VAD_… variable."""
+    given = {"host": host, "port": port, "model": model, "device": device}
+    # The service stands on this library, so the library knows it by name alone.
+    service = importlib.import_module("service")
+    service.serve(**{name: value for name, value in given.items() if value is not None})
+
+
+def main() -> None:
+    """Entry point: our errors, and files that can't be read, become one line and exit code 2."""
+    try:
+        app()
+    except BrokenPipeError:  # `vad detect … | head`: the reader has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (VadError, OSError) as error:
+        complain(error)
+        sys.exit(2)
+
+
+def _labels(path: Path) -> list[tuple[float, float]]:
+    from vad.formats import read_labels
+
+    kinds = {".rttm": "rttm", ".textgrid": "textgrid", ".txt": "audacity"}
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
+        raise ParameterError("reference", f"{path.name} must end in {', '.join(kinds)}")
+    return [(i.start, i.end) for i in read_labels(path.read_text(encoding="utf-8"), kind)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The two public faces: `Detector` (audio → segments) and `Stream` (blocks → events).
+
+A file goes through `vad.analysis`, live audio through `vad.stream`; both send sound down one
+path, so that a file and a stream of it give the same answer.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+
+from vad import weights
+from vad.analysis import Analysis, Progress
+from vad.audio import AudioReader, Channels, open_audio
+from vad.config import DEFAULT_MODEL, Segmentation
+from vad.engine import Engine, Frames
+from vad.frames import HOP_MS, SAMPLE_RATE
+from vad.segments import Segments
+from vad.stream import Stream
+
+AudioSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | AudioReader
+
+
+class Detector:
+    """A loaded network. One serves many threads; load it once.
+
+    Attributes:
+        name: the model's.
+        sha256: of its weights.
+    """
+
+    def __init__(self, model: weights.Model, device: str = "auto") -> None:
+        self.name, self.sha256 = model.name, model.sha256
+        self._engine = Engine(model.network, device)
+
+    @classmethod
+    def load(
+        cls, model: str | os.PathLike[str] = DEFAULT_MODEL, *, device: str = "auto"
+    ) -> Detector:
+        """A detector with a model of that name, or of that folder.
+
+        Args:
+            model: a name in `vad.weights.available()`, or a path.
+            device: `auto` (a GPU when there is one), `cpu`, `cuda`, `cuda:1` …
+
+        Raises:
+            ModelNotFound: no such model.
+            CorruptModel: its files do not fit together.
+            ParameterError: no such device here.
+        """
+        return cls(weights.load(model), device)
+
+    @property
+    def sample_rate(self) -> int:
+        """What the network hears, in Hz; input of any rate is resampled."""
+        return SAMPLE_RATE
+
+    @property
+    def hop(self) -> float:
+        """Seconds from one probability to the next."""
+        return HOP_MS / 1000
+
+    @property
+    def hop_ms(self) -> int:
+        return HOP_MS
+
+    @property
+    def lookahead_ms(self) -> int:
+        """How far past its end a frame's probability listens, at most."""
+        return self._engine.network.lookahead_ms
+
+    @property
+    def latency_ms(self) -> int:
+        """Algorithmic latency: from a frame's end to its probability, at most."""
+        return self._engine.network.latency_ms
+
+    @property
+    def parameters(self) -> int:
+        return self._engine.network.parameter_count
+
+    @property
+    def device(self) -> str:
+        return str(self._engine.device)
+
+    def warm_up(self) -> None:
+        """Run the network once in each usual shape, so that no caller waits for that."""
+        self._engine.warm_up()
+
+    def probabilities(
+        self, audio: AudioSource, sample_rate: int | None = None, *, encoding: str | None = None
+    ) -> Frames:
+        """Speech probabilities, [frames] float32; frame i covers [i, i + 1) · hop seconds.
+
+        Args:
+            audio: path, bytes, binary file object, or array [samples] or [samples, channels],
+                float in [−1, 1] or integer; or an open `AudioReader`, which is closed in the
+                end. Channels are mixed.
+            sample_rate: of an array or of headerless PCM, in Hz.
+            encoding: of headerless PCM: `pcm_s16le`, `pcm_f32le`, `mulaw` or `alaw`.
+
+        Raises:
+            DecodeError, UnsupportedAudio: see `vad.errors`.
+            ParameterError: an array or PCM without its sample rate, or an unknown encoding.
+        """
+        found = self.detect(audio, sample_rate, encoding=encoding, probabilities=True)
+        assert found.probabilities is not None
+        return found.probabilities[0]
+
+    def detect(
+        self,
+        audio: AudioSource,
+        sample_rate: int | None = None,
+        *,
+        encoding: str | None = None,
+        segmentation: Segmentation | None = None,
+        channels: Channels = "mix",
+        probabilities: bool = False,
+        progress: Progress | None = None,
+    ) -> Segments:
+        """Where people speak; the segments tile the audio.
+
+        Args:
+            audio, sample_rate, encoding: as for `probabilities`.
+            segmentation: thresholds and durations.
+            channels: `mix`, `separate` (each on its own) or the index of one.
+            probabilities: keep them in the result.
+            progress: called with the fraction done, where the length is known beforehand.
+
+        Raises:
+            DecodeError, UnsupportedAudio, ParameterError: see `vad.errors`.
+        """
+        with self.analyse(
+            audio,
+            sample_rate,
+            encoding=encoding,
+            segmentation=segmentation,
+            channels=channels,
+            probabilities=probabilities,
+            progress=progress,
+        ) as analysis:
+            for _ in analysis:
+                pass
+            return analysis.result
+
+    def analyse(
+        self,
+        audio: AudioSource,
+        sample_rate: int | None = None,
+        *,
+        encoding: str | None = None,
+        segmentation: Segmentation | None = None,
+        channels: Channels = "mix",
+        probabilities: bool = False,
+        progress: Progress | None = None,
+    ) -> Analysis:
+        """Like `detect`, but gives each segment as soon as it is final. Memory stays flat.
+
+        Raises:
+            DecodeError, UnsupportedAudio, ParameterError: at once, where opening shows it.
+        """
+        reader = (
+            audio
+            if isinstance(audio, AudioReader)
+            else open_audio(audio, sample_rate=sample_rate, encoding=encoding)
+        )
+        try:
+            return Analysis(
+                self._engine,
+                self.name,
+                reader,
+                segmentation or Segmentation(),
+                channels,
+                probabilities,
+                progress,
+            )
+        except BaseException:
+            reader.close()
+            raise
+
+    def stream(
+        self,
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        encoding: str | None = None,
+        segmentation: Segmentation | None = None,
+        probabilities: bool = False,
+    ) -> Stream:
+        """Live audio, mono, in blocks of any size.
+
+        Args:
+            sample_rate: of the blocks, in Hz.
+            encoding: when blocks are bytes.
+            segmentation: thresholds and durations; `Stream.update` changes them.
+            probabilities: report them as events too.
+
+        Raises:
+            ParameterError: an impossible rate or encoding.
+        """
+        return Stream(
+            self._engine, sample_rate, encoding, segmentation or Segmentation(), probabilities
+        )

@@ -1,0 +1,163 @@
+"""Live audio: blocks in, events out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vad.analysis import Track
+from vad.audio import PcmDecoder, Resampler, as_float
+from vad.audio.reader import check_declared_rate
+from vad.config import Segmentation
+from vad.engine import Engine, Frames
+from vad.errors import ParameterError, StreamClosed
+from vad.events import Event, Probabilities, SpeechStopped, StopReason
+from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
+
+
+class Stream:
+    """One live signal. For one caller at a time; made by `Detector.stream`.
+
+    Times are of received audio: `received_ms` is now.
+
+    Attributes:
+        speech_ms: total of the segments reported so far.
+        segment_count: how many they are.
+        closed: whether `finish` has been called.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sample_rate: int,
+        encoding: str | None,
+        segmentation: Segmentation,
+        probabilities: bool,
+    ) -> None:
+        self.sample_rate = check_declared_rate(sample_rate)
+        self._track = Track(engine, segmentation)
+        self._decoder = None if encoding is None else PcmDecoder(encoding)
+        self._resampler = Resampler(self.sample_rate, SAMPLE_RATE)
+        self._report_probabilities = probabilities
+        self._received = 0
+        self.speech_ms = 0
+        self.segment_count = 0
+        self.closed = False
+
+    @property
+    def received_ms(self) -> int:
+        """How much audio has arrived."""
+        return samples_to_ms(self._received, self.sample_rate)
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """The parameters in force for the next frame."""
+        return self._track.segmenter.params
+
+    def push(self, block: NDArray[Any] | bytes) -> list[Event]:
+        """Take the next samples.
+
+        Args:
+            block: array [samples] (or [samples, 1]), float in [−1, 1] or integer; or bytes,
+                where the stream has an encoding. Any number of them, none included; a sample
+                may be split between two blocks of bytes.
+
+        Returns:
+            What became known, in order of time.
+
+        Raises:
+            StreamClosed: the stream has ended.
+            ParameterError: bytes without an encoding, an array with one, several channels, or
+                samples that are not finite numbers; nothing was taken then.
+        """
+        self._check_open()
+        return self._take(self._samples(block))
+
+    def flush(self) -> list[Event]:
+        """Close an open segment now, at the last sample received; the stream goes on."""
+        self._check_open()
+        return self._end("flush")
+
+    def reset(self) -> list[Event]:
+        """Close an open segment and forget all sound heard; time goes on."""
+        self._check_open()
+        events = self._take_resampled(self._resampler.flush()) + self._end("reset")
+        self._track.engine.forget(self._track.session)
+        self._resampler = Resampler(self.sample_rate, SAMPLE_RATE)
+        return events
+
+    def finish(self, reason: StopReason = "end") -> list[Event]:
+        """No more audio: everything that is still to be said. The stream is closed then.
+
+        Args:
+            reason: reported for a segment that this ends.
+
+        Raises:
+            StreamClosed: it had ended before.
+        """
+        self._check_open()
+        self.closed = True
+        return self._take_resampled(self._resampler.flush()) + self._end(reason)
+
+    def update(self, **changes: Any) -> Segmentation:
+        """Change thresholds or durations, from the next frame not yet computed.
+
+        Returns:
+            All parameters in force.
+
+        Raises:
+            ParameterError: an unknown name or a value out of range; nothing changed then.
+        """
+        self._check_open()
+        changed = self.segmentation.updated(**changes)
+        self._track.segmenter.update(changed)
+        return changed
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise StreamClosed("the stream has ended: open a new one")
+
+    def _samples(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
+        samples = self._decoded(block)
+        if samples.shape[1] != 1:
+            raise ParameterError("block", f"must have one channel, not {samples.shape[1]}")
+        # A network remembers: one NaN would silence it for its whole receptive field.
+        if not np.isfinite(samples).all():
+            raise ParameterError("block", "holds samples that are not finite numbers")
+        return samples
+
+    def _decoded(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
+        if isinstance(block, bytes | bytearray | memoryview):
+            if self._decoder is None:
+                raise ParameterError("encoding", "is needed to read bytes; or push arrays")
+            return self._decoder.push(bytes(block))[:, None]
+        if self._decoder is not None:
+            raise ParameterError("block", f"must be bytes of {self._decoder.encoding}")
+        return as_float(block)
+
+    def _take(self, samples: NDArray[np.float32]) -> list[Event]:
+        self._received += len(samples)
+        return self._take_resampled(self._resampler.push(samples))
+
+    def _take_resampled(self, samples: NDArray[np.float32]) -> list[Event]:
+        before = self._track.session.frames
+        values, events = self._track.push(samples[:, 0])
+        return self._events(before, values, list(events))
+
+    def _end(self, reason: StopReason) -> list[Event]:
+        before = self._track.session.frames
+        frames = frame_count(self._received, self.sample_rate)
+        values, events = self._track.flush(self.received_ms, frames, reason)
+        return self._events(before, values, list(events))
+
+    def _events(self, first: int, values: Frames, events: list[Event]) -> list[Event]:
+        for event in events:
+            if isinstance(event, SpeechStopped):
+                self.segment_count += 1
+                self.speech_ms += event.audio_end_ms - event.audio_start_ms
+        if self._report_probabilities and len(values):
+            report = Probabilities(first * HOP_MS, HOP_MS, tuple(float(v) for v in values))
+            return [report, *events]
+        return events

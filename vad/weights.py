@@ -1,0 +1,124 @@
+"""Trained networks on disk: weights in safetensors, everything else in config.json beside them.
+
+models/<name>/model.safetensors   weights; norms kept apart, so that training can go on
+              config.json         architecture, sha256 of the weights, how they were made
+              README.md           model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from vad.errors import CorruptModel, ModelNotFound
+from vad.frames import HOP_MS, SAMPLE_RATE
+from vad.nn import Architecture, Network
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its name.
+
+    Attributes:
+        name: its folder's name.
+        sha256: of the weights file.
+        network: on the CPU, in evaluation mode.
+        about: the rest of config.json.
+    """
+
+    name: str
+    sha256: str
+    network: Network
+    about: dict[str, Any]
+
+
+def models_folder() -> Path:
+    """Where shipped models lie: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def available() -> list[str]:
+    """Names of the models that are here."""
+    return sorted(path.parent.name for path in models_folder().glob(f"*/{CONFIG}"))
+
+
+def load(model: str | os.PathLike[str]) -> Model:
+    """A model by name, or by the path of its folder.
+
+    Raises:
+        ModelNotFound: neither is there.
+        CorruptModel: checksum, configuration or shapes do not fit.
+    """
+    folder = _find(model)
+    try:
+        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        network = Network(Architecture.from_dict(about["architecture"]))
+        expected = about["sha256"]
+        if about["sample_rate"] != SAMPLE_RATE or about["hop_ms"] != HOP_MS:
+            raise CorruptModel(f"{folder}: made for another sample rate or hop")
+        data = (folder / WEIGHTS).read_bytes()
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CorruptModel(f"{folder}: {CONFIG} or weights unusable ({reason})") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise CorruptModel(f"{folder / WEIGHTS}: sha256 is {found}, {CONFIG} says {expected}")
+    try:
+        network.load_state_dict(load_tensors(data))
+    except (RuntimeError, SafetensorError) as error:
+        raise CorruptModel(f"{folder}: weights do not fit the architecture ({error})") from error
+    return Model(folder.name, found, network.eval(), about)
+
+
+def save(network: Network, folder: Path, about: dict[str, Any]) -> None:
+    """Write weights and config.json; the weights first, so that no config lacks its weights.
+
+    Args:
+        network: what to save.
+        folder: made if absent; its name becomes the model's.
+        about: more for config.json: recipe, data, scores.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save_tensors({name: t.contiguous() for name, t in network.state_dict().items()})
+    config = {
+        "architecture": network.architecture.to_dict(),
+        "sample_rate": SAMPLE_RATE,
+        "hop_ms": HOP_MS,
+        "lookahead_ms": network.lookahead_ms,
+        "parameters": network.parameter_count,
+        "macs_per_second": network.macs_per_second,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        **about,
+    }
+    _replace(folder / WEIGHTS, data)
+    _replace(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+
+
+def _find(model: str | os.PathLike[str]) -> Path:
+    path = Path(model)
+    if (path / CONFIG).is_file():
+        return path.resolve()
+    named = models_folder() / path
+    if len(path.parts) == 1 and (named / CONFIG).is_file():
+        return named
+    known = ", ".join(available()) or "none"
+    raise ModelNotFound(f"no model {os.fspath(model)!r} (a name or a folder); here are: {known}")
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
