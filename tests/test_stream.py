@@ -119,9 +119,7 @@ def test_start_is_told_as_soon_as_it_says() -> None:
         stream = DETECTOR.stream(rate)
         for at in range(0, len(audio), rate // 100):
             found = [
-                e
-                for e in stream.push(audio[at : at + rate // 100])
-                if isinstance(e, SpeechStarted)
+                e for e in stream.push(audio[at : at + rate // 100]) if isinstance(e, SpeechStarted)
             ]
             if found:
                 # The resampler holds back 5 ms more, and blocks here are of 10 ms.

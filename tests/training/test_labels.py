@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from vad.evaluation.timing import runs
 from vad.training.labels import (
     IGNORE,
     NON_SPEECH,
@@ -12,12 +13,10 @@ from vad.training.labels import (
     combine,
     dilate,
     drop_short,
-    earlier,
     fill_short,
     frame_energy_db,
     from_intervals,
     label,
-    runs,
 )
 
 masks = st.lists(st.booleans(), max_size=60).map(lambda bits: np.array(bits, bool))
@@ -99,13 +98,3 @@ def test_dilate_fill_and_drop(mask: NDArray[np.bool_], n: int) -> None:
     assert (dropped <= mask).all()
     assert all(b - a > n for a, b in runs(dropped))
     assert all(b - a > n for a, b in runs(~filled) if a > 0 and b < len(mask))
-
-
-@given(st.lists(st.floats(0, 1, width=32), max_size=20), st.integers(0, 25))
-def test_earlier_keeps_the_length(values: list[float], frames: int) -> None:
-    p = np.array(values, np.float32)
-    moved = earlier(p, frames)
-    assert len(moved) == len(p)
-    if 0 < frames < len(p):
-        assert (moved[: len(p) - frames] == p[frames:]).all()
-        assert (moved[len(p) - frames :] == p[-1]).all()

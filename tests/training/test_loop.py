@@ -32,9 +32,7 @@ def quiet(*_: object) -> None:
     """A report that says nothing."""
 
 
-def test_interrupted_run_goes_on_as_if_it_had_not_been(
-    cache: list[Cached], tmp_path: Path
-) -> None:
+def test_interrupted_run_goes_on_as_if_it_had_not_been(cache: list[Cached], tmp_path: Path) -> None:
     mixer = Mixer(cache, TINY.scenes)
     whole = Trainer(TINY, mixer, tmp_path / "whole", workers=0).run(report=quiet)
     Trainer(TINY, mixer, tmp_path / "parts", workers=0).run(report=quiet, stop_at=3)

@@ -79,7 +79,11 @@ def train(
     with _Bar(chosen.steps) as bar:
         network = trainer.run(report=bar, judge=judge, judge_every=judge_every, stop_at=stop_at)
     if out is not None:
-        about = {"recipe": chosen.to_dict(), "step": trainer.step, "corpora": [corpus.name for corpus in corpora]}
+        about = {
+            "recipe": chosen.to_dict(),
+            "step": trainer.step,
+            "corpora": [corpus.name for corpus in corpora],
+        }
         weights.save(network.cpu(), out, about)
         _console.print(f"wrote {out}")
 

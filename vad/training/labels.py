@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vad.evaluation.timing import runs
 from vad.frames import HOP_MS, HOP_SAMPLES, frame_count
 
 Labels = NDArray[np.int8]
@@ -92,15 +93,6 @@ def combine(references: Sequence[Probabilities]) -> Probabilities:
     return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
-def earlier(probabilities: Probabilities, frames: int) -> Probabilities:
-    """The same curve `frames` earlier; the last value is held."""
-    if frames == 0 or len(probabilities) == 0:
-        return probabilities
-    return np.concatenate([probabilities[frames:], np.repeat(probabilities[-1:], frames)])[
-        : len(probabilities)
-    ]
-
-
 def from_intervals(intervals: Sequence[tuple[float, float]], frames: int) -> Labels:
     """Labels of labelled speech: a frame is what its centre is."""
     centres = (np.arange(frames) + 0.5) * HOP_MS / 1000
@@ -116,12 +108,6 @@ def dilate(mask: NDArray[np.bool_], frames: int) -> NDArray[np.bool_]:
     index = np.arange(len(mask))
     upper = np.minimum(index + frames + 1, len(mask))
     return np.asarray(sums[upper] > sums[np.maximum(index - frames, 0)])
-
-
-def runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """[n, 2] start and end of each run of true frames."""
-    edges = np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))
-    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 
 def fill_short(mask: NDArray[np.bool_], frames: int) -> NDArray[np.bool_]:

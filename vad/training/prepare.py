@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vad.errors import DataError
+from vad.evaluation.metrics import moved_earlier
 from vad.frames import HOP_SAMPLES, frame_count
 from vad.training.corpora import Corpus
 from vad.training.labels import (
@@ -29,7 +30,6 @@ from vad.training.labels import (
     LabelRule,
     Reference,
     combine,
-    earlier,
     from_intervals,
     label,
 )
@@ -60,7 +60,7 @@ def references() -> list[Reference]:
 
     hears, other = silero(), firered()
     return [
-        lambda audio: earlier(hears.probabilities(audio), SILERO_LATE_FRAMES),
+        lambda audio: moved_earlier(hears.probabilities(audio), SILERO_LATE_FRAMES),
         other.probabilities,
     ]
 

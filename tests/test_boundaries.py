@@ -1,0 +1,58 @@
+"""The walls between the packages: imports go one way, files stay small."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted([*(ROOT / "vad").rglob("*.py"), *(ROOT / "service").rglob("*.py")])
+OFFLINE = ("vad.training", "vad.evaluation")
+
+
+def imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """(module, whether at the top level) of each import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = set(map(id, tree.body))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or "", id(node) in top
+
+
+def name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_imports_go_one_way(path: Path) -> None:
+    modules = [module for module, _ in imported(path)]
+    if name(path).startswith("vad"):
+        assert not [m for m in modules if m == "service" or m.startswith("service.")]
+        assert not [m for m in modules if m.split(".")[0] in ("fastapi", "starlette", "uvicorn")]
+    offline_allowed = ("vad.training", "vad.evaluation", "vad.cli")
+    if not name(path).startswith(offline_allowed):
+        assert not [m for m in modules if m.startswith(OFFLINE)]
+    # A broken torchaudio must stop neither `import vad` nor the service.
+    assert not [m for m, top in imported(path) if m.split(".")[0] == "torchaudio" and top]
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))], ids=name)
+def test_files_stay_small(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_functions_stay_small(path: Path) -> None:
+    """At most 40 lines, its signature and docstring apart."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            if body and body[-1].end_lineno is not None:
+                assert body[-1].end_lineno - body[0].lineno < 40, f"{path.name}: {node.name}"

@@ -1,0 +1,135 @@
+"""What the documentation shows is run. A block's first line says what it needs:
+
+```bash           run as it stands
+```bash install   installs or starts something: tried by hand, from a fresh clone
+```bash service   run against a service started here
+```bash data      needs training data: its commands and options are checked, not run
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SERVICE = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    language: str
+    needs: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.text.strip().splitlines()[0]}"
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        for found in re.finditer(
+            r"^```(bash|python)( \w+)?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+        ):
+            yield Block(page.name, found[1], (found[2] or "").strip(), found[3])
+
+
+BLOCKS = list(blocks())
+
+
+def execute(block: Block, environment: dict[str, str]) -> str:
+    """Run a block in the repository's root; what it printed."""
+    command = ["bash", "-euo", "pipefail", "-c", block.text]
+    if block.language == "python":
+        command = [sys.executable, "-W", "error", "-c", block.text]
+    # `vad` and `python` are those of the tests' own environment.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**environment, "PATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if not b.needs], ids=str)
+def test_block_runs(block: Block) -> None:
+    execute(block, dict(os.environ))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The service on a free port; blocks name port 8000, which is replaced."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    log = tmp_path_factory.mktemp("service") / "log"
+    with log.open("w") as out:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "vad.cli", "serve", "--port", str(port), "--device", "cpu"],
+            stdout=out,
+            stderr=out,
+            cwd=ROOT,
+        )
+    try:
+        for _ in range(300):
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/healthz/ready").is_success:
+                    break
+            except httpx.TransportError:
+                pass
+            assert running.poll() is None, log.read_text()
+            time.sleep(0.2)
+        else:
+            raise AssertionError(f"not ready within a minute: {log.read_text()}")
+        yield port
+    finally:
+        running.terminate()
+        assert running.wait(30) == 0
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs == "service"], ids=str)
+def test_block_runs_against_the_service(block: Block, service: int) -> None:
+    text = block.text.replace("127.0.0.1:8000", f"127.0.0.1:{service}")
+    out = execute(Block(block.page, block.language, "", text), dict(os.environ))
+    assert "speech" in out
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs == "data"], ids=str)
+def test_options_of_blocks_that_need_data_exist(block: Block) -> None:
+    commands = [line.split() for line in block.text.replace("\\\n", " ").splitlines()]
+    commands = [words for words in commands if words and words[0] == "vad"]
+    assert commands
+    for words in commands:
+        name = words[1:3] if words[1] == "data" else words[1:2]
+        done = subprocess.run(
+            [sys.executable, "-m", "vad.cli", *name, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"},
+        )
+        for word in words:
+            if word.startswith("--"):
+                assert re.search(rf"{word}\b", done.stdout), word
+            if word.endswith(".toml"):
+                assert (ROOT / word).is_file()
+
+
+def test_every_block_has_a_known_need_and_every_link_leads_somewhere() -> None:
+    assert len(BLOCKS) >= 8
+    assert {b.needs for b in BLOCKS} <= {"", "install", "service", "data"}
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
