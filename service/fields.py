@@ -1,0 +1,185 @@
+"""The fields that clients may send, typed; ranges are `vad.Segmentation`'s own business."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from service.errors import FieldError, InvalidFields
+from vad.audio import MAX_RATE, MIN_RATE
+from vad.config import PRESETS, Segmentation
+from vad.errors import ParameterError
+
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+ResponseFormat = Literal["json", "ndjson", "rttm", "srt", "vtt", "csv", "textgrid", "audacity"]
+SEGMENTATION_NAMES = frozenset(field.name for field in fields(Segmentation))
+DEFAULT = PRESETS["default"]
+
+
+class SegmentationFields(BaseModel):
+    """`vad.Segmentation` as clients write it; a test holds the two together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What to say of a field that is unknown here but known elsewhere.
+    hints: ClassVar[Mapping[str, str]] = {}
+    # Fields that may be given more than once.
+    lists: ClassVar[frozenset[str]] = frozenset()
+
+    threshold: float = Field(
+        default=DEFAULT.threshold, description="a segment opens at this probability, 0.01 to 1"
+    )
+    neg_threshold: float | None = Field(
+        default=DEFAULT.neg_threshold,
+        description="below it a silence begins; default: 0.15 below threshold",
+    )
+    min_speech_duration_ms: int = Field(
+        default=DEFAULT.min_speech_duration_ms, description="shorter speech is discarded"
+    )
+    min_silence_duration_ms: int = Field(
+        default=DEFAULT.min_silence_duration_ms, description="silence that ends a segment"
+    )
+    max_speech_duration_s: float | None = Field(
+        default=DEFAULT.max_speech_duration_s,
+        description="longer speech is split at its deepest pause",
+    )
+    speech_pad_ms: int = Field(
+        default=DEFAULT.speech_pad_ms, description="added before and after; negative trims"
+    )
+    start_pad_ms: int | None = Field(
+        default=DEFAULT.start_pad_ms, description="overrides speech_pad_ms at the start"
+    )
+    end_pad_ms: int | None = Field(
+        default=DEFAULT.end_pad_ms, description="overrides speech_pad_ms at the end"
+    )
+
+    def segmentation(self, base: Segmentation = DEFAULT) -> Segmentation:
+        """`base` with what was given.
+
+        Raises:
+            ParameterError: a value out of range.
+        """
+        given = self.model_fields_set & SEGMENTATION_NAMES
+        return base.updated(**{name: getattr(self, name) for name in given})
+
+
+def check_model(asked: str | None, loaded: str) -> None:
+    """Raises ParameterError if a model is asked for that is not the loaded one."""
+    if asked not in (None, loaded):
+        raise ParameterError("model", f"{asked!r} is not loaded; {loaded!r} is")
+
+
+def _channels(value: object) -> object:
+    if value in ("mix", "separate"):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 4:
+        return int(value)
+    raise PydanticCustomError("channels", "must be mix, separate or the index of a channel")
+
+
+def _include(values: object) -> object:
+    """Repeated, comma-separated or both."""
+    names = values if isinstance(values, list) else [values]
+    return [part.strip() for name in names for part in str(name).split(",")]
+
+
+class FileFields(SegmentationFields):
+    """Fields of `POST /v1/vad`."""
+
+    lists: ClassVar[frozenset[str]] = frozenset({"include"})
+
+    model: str | None = Field(
+        default=None, description="name of the model; default: the loaded one"
+    )
+    channels: Annotated[Literal["mix", "separate"] | int, BeforeValidator(_channels)] = Field(
+        default="mix", description="mix down, treat each by itself, or the index of one"
+    )
+    include: Annotated[list[Literal["probabilities"]], BeforeValidator(_include)] = Field(
+        default=[], description="probabilities: one a frame of 10 ms"
+    )
+    response_format: ResponseFormat | None = Field(
+        default=None, description="also by Accept; default json"
+    )
+    encoding: Encoding | None = Field(
+        default=None, description="of headerless PCM; needs sample_rate"
+    )
+    sample_rate: int | None = Field(
+        default=None, ge=MIN_RATE, le=MAX_RATE, description="Hz, of headerless PCM; needs encoding"
+    )
+
+    def check(self, loaded: str) -> None:
+        """All that can be checked without the audio.
+
+        Args:
+            loaded: name of the model.
+
+        Raises:
+            ParameterError: out of range, not loaded, or one field without the other.
+        """
+        check_model(self.model, loaded)
+        if (self.encoding is None) != (self.sample_rate is None):
+            missing, present = ("encoding", "sample_rate")[:: 1 if self.encoding is None else -1]
+            raise ParameterError(missing, f"missing: headerless PCM needs it beside {present}")
+        self.segmentation()
+
+
+class StreamFields(SegmentationFields):
+    """Parameters of `WS /v1/vad/stream`."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "channels": "a stream is mono: send each channel as a stream of its own"
+    }
+
+    model: str | None = None
+    encoding: Encoding = "pcm_s16le"
+    sample_rate: int = Field(default=16_000, ge=MIN_RATE, le=MAX_RATE)
+    probabilities: bool = False
+
+
+FieldsT = TypeVar("FieldsT", bound=SegmentationFields)
+
+
+def parse_text(model: type[FieldsT], pairs: Iterable[tuple[str, str]]) -> FieldsT:
+    """Fields of a query or form, where every value is text.
+
+    Raises:
+        InvalidFields: some are unknown, ill-typed or repeated.
+    """
+    found = list(pairs)
+    repeated = [n for n, count in Counter(name for name, _ in found).items() if count > 1]
+    if wrong := [FieldError(n, "given more than once") for n in repeated if n not in model.lists]:
+        raise InvalidFields(*wrong)
+    values: dict[str, Any] = {
+        name: [v for n, v in found if n == name] if name in model.lists else value
+        for name, value in found
+    }
+    return _validate(model, values, strict=False)
+
+
+def parse_json(model: type[FieldsT], values: Mapping[str, Any]) -> FieldsT:
+    """Fields of a JSON object, where every value has its own type.
+
+    Raises:
+        InvalidFields: some are unknown or ill-typed.
+    """
+    return _validate(model, values, strict=True)
+
+
+def _validate(model: type[FieldsT], values: Mapping[str, Any], *, strict: bool) -> FieldsT:
+    try:
+        return model.model_validate(values, strict=strict)
+    except ValidationError as exc:
+        # A union or list complains once a member: one message a field is enough.
+        named = {str(error["loc"][0]): _message(model, error) for error in exc.errors()}
+        raise InvalidFields(*(FieldError(*item) for item in named.items())) from None
+
+
+def _message(model: type[SegmentationFields], error: ErrorDetails) -> str:
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    known = ", ".join(sorted(model.model_fields))
+    return model.hints.get(str(error["loc"][0]), f"unknown; known are {known}")

@@ -1,0 +1,135 @@
+"""What a request brings: its files, spooled to disk under a byte limit, and its fields."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
+
+from service.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientGone,
+    FieldError,
+    InvalidFields,
+    MalformedBody,
+    TooManyFiles,
+    UnsupportedMedia,
+)
+from service.settings import Settings
+
+IN_MEMORY = 2**20  # bytes; what is larger goes to disk
+MAX_FORM_FIELDS = 100
+_RAW_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg")
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What was received.
+
+    Attributes:
+        files: in order, each at its start.
+        fields: of the form, in order.
+    """
+
+    files: tuple[UploadFile, ...]
+    fields: tuple[tuple[str, str], ...]
+
+
+@asynccontextmanager
+async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]:
+    """Receives a body; its files live as long as the context.
+
+    Raises:
+        BodyTooLarge: found as soon as the length is declared or the limit is crossed.
+        BodyTooSlow: nothing arrived for `body_idle_s`.
+        ClientGone: the client went before.
+        UnsupportedMedia: the body is neither multipart nor of an audio type.
+        MalformedBody, TooManyFiles, InvalidFields: a multipart body is at fault.
+    """
+    limited = _limited(request, settings)
+    media_type = request.headers.get("Content-Type", "application/octet-stream").lower()
+    if media_type.startswith("multipart/form-data"):
+        form = await _form(limited, settings)
+        try:
+            yield _sorted(form)
+        finally:
+            _close(form)
+    elif media_type.startswith(_RAW_TYPES):
+        with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
+            body = UploadFile(cast(BinaryIO, spool), size=0)
+            async for chunk in limited.stream():
+                await body.write(chunk)
+            await body.seek(0)
+            yield Intake((body,), ())
+    else:
+        raise UnsupportedMedia(
+            f"{media_type.partition(';')[0]!r} holds no audio: send multipart/form-data with a "
+            "file, or the audio itself as audio/* or application/octet-stream"
+        )
+
+
+def _limited(request: Request, settings: Settings) -> Request:
+    """The same request, its body counted and timed while it arrives."""
+    declared = request.headers.get("Content-Length", "0")
+    too_large = BodyTooLarge(f"a body may have {settings.max_body_bytes} bytes")
+    if declared.isdecimal() and int(declared) > settings.max_body_bytes:
+        raise too_large
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        try:
+            message = await asyncio.wait_for(request.receive(), settings.body_idle_s)
+        except TimeoutError:
+            idle = settings.body_idle_s
+            raise BodyTooSlow(f"no byte of the body arrived for {idle:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client went before its body had arrived")
+        received += len(message.get("body", b""))
+        if received > settings.max_body_bytes:
+            raise too_large
+        return message
+
+    return Request(request.scope, receive)
+
+
+async def _form(request: Request, settings: Settings) -> FormData:
+    try:
+        return await request.form(max_files=settings.max_files, max_fields=MAX_FORM_FIELDS)
+    except HTTPException as exc:
+        # Starlette has one exception for all that may be wrong with a form.
+        if exc.detail.startswith("Too many files"):
+            raise TooManyFiles(f"a request may have {settings.max_files} files") from None
+        raise MalformedBody(exc.detail) from None
+
+
+def _close(form: FormData) -> None:
+    """Unlike `FormData.close` it awaits nothing, so that it works in a cancelled request too."""
+    for _, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            value.file.close()
+
+
+def _sorted(form: FormData) -> Intake:
+    files, fields = [], []
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            if name == "file":
+                raise InvalidFields(FieldError(name, "must be a file: give it a filename"))
+            fields.append((name, value))
+        elif name == "file":
+            files.append(value)
+        else:
+            raise InvalidFields(FieldError(name, "is no file's field: audio goes into file"))
+    if not files:
+        raise InvalidFields(FieldError("file", "missing: send at least one"))
+    return Intake(tuple(files), tuple(fields))

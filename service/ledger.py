@@ -1,0 +1,60 @@
+"""Keeps the books of a stream, so that no start of speech stays without its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vad.events import Event, SpeechDiscarded, SpeechStarted, SpeechStopped, StopReason
+
+
+class Ledger:
+    """What a stream has reported.
+
+    Attributes:
+        speech_ms: sum of the segments' durations, padding included.
+        segments: their number, discarded ones aside.
+    """
+
+    def __init__(self) -> None:
+        self.speech_ms = 0
+        self.segments = 0
+        self._pending: dict[int, SpeechStarted] = {}
+
+    def enter(self, events: Iterable[Event]) -> list[Event]:
+        """Books events that are about to be reported.
+
+        Returns:
+            The same events.
+
+        Raises:
+            KeyError: the end of a segment that never started or has ended before.
+        """
+        booked = list(events)
+        for event in booked:
+            if isinstance(event, SpeechStarted):
+                self._pending[event.segment_id] = event
+            elif isinstance(event, SpeechStopped | SpeechDiscarded):
+                del self._pending[event.segment_id]
+            if isinstance(event, SpeechStopped):
+                self.segments += 1
+                self.speech_ms += event.audio_end_ms - event.audio_start_ms
+        return booked
+
+    def settle(self, now_ms: int, reason: StopReason) -> list[Event]:
+        """Ends what is still open, for a detector that can't any more.
+
+        Args:
+            now_ms: where the audio ends.
+            reason: reported for each.
+        """
+        return self.enter(
+            # The probability of its first frame is all that is known of the segment.
+            SpeechStopped(
+                start.segment_id,
+                start.audio_start_ms,
+                max(start.audio_start_ms, now_ms),
+                start.probability,
+                reason,
+            )
+            for start in list(self._pending.values())
+        )

@@ -1,0 +1,50 @@
+"""Routes for those who run the service: health, version, models, metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from service import metrics
+from service.openapi import PROBLEM_RESPONSES
+from service.schemas import Health, ModelInfo, Models, Version
+from service.state import Service
+from vad import __version__
+
+router = APIRouter(responses=PROBLEM_RESPONSES)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.get("/healthz/live")
+async def live(request: Request) -> Health:
+    """The process answers."""
+    return Health(status=_service(request).phase.value)
+
+
+@router.get("/healthz/ready")
+async def ready(request: Request) -> Health:
+    """New work is welcome: the model is loaded and warm, and the server isn't draining."""
+    service = _service(request)
+    service.check_ready()
+    return Health(status=service.phase.value)
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Models:
+    """What is loaded."""
+    return Models(models=[ModelInfo.of(_service(request).detector)])
+
+
+@router.get("/version")
+async def version() -> Version:
+    """What is running."""
+    return Version(name="convad", version=__version__)
+
+
+@router.get("/metrics", response_class=Response)
+async def prometheus(request: Request) -> Response:
+    """Measurements, in Prometheus' text format."""
+    return Response(_service(request).metrics.render(), media_type=metrics.MEDIA_TYPE)

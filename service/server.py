@@ -1,0 +1,80 @@
+"""Runs the application under uvicorn, and ends it in the right order."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+
+from service import logs
+from service.app import create_app
+from service.settings import Settings
+from service.state import Service, load
+from vad import Detector, ParameterError
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but live streams hear of a shutdown before their sockets close.
+
+    uvicorn's own shutdown closes every WebSocket with 1012 at once, so what the application
+    had to say last would be lost. Draining first leaves it none to close. Requests in flight
+    get what is left of `shutdown_grace_s`, in whole seconds and at least one.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        started = time.monotonic()
+        await self._service.drain()
+        left = self._service.settings.shutdown_grace_s - (time.monotonic() - started)
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(left))
+        await super().shutdown(sockets)
+
+
+def create_server(settings: Settings, detector: Detector | None = None) -> Server:
+    """A server that is ready to run.
+
+    Args:
+        settings: where it listens, and all else.
+        detector: as for `create_app`.
+    """
+    app = create_app(settings, detector)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        # The limit itself is the session's, which can say so before it closes; this one only
+        # keeps a message from filling the memory.
+        ws_max_size=2 * settings.max_message_bytes,
+        ws_per_message_deflate=False,  # PCM doesn't compress, and trying costs time a message
+        access_log=False,  # logs.RequestContext writes one with request ids
+        log_config=None,
+    )
+    return Server(config, app.state.service)
+
+
+def serve(**overrides: Any) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Args:
+        overrides: settings by name; the environment says the rest.
+
+    Raises:
+        ParameterError: a setting that is unknown, ill-typed or out of range.
+        ModelError: the model cannot be loaded.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        raise ParameterError(f"VAD_{error['loc'][0]}".upper(), error["msg"]) from None
+    logs.configure(settings)
+    logs.configure_stdlib(settings)
+    # Loaded here rather than by the lifespan, where a failure would come out as a traceback.
+    create_server(settings, load(settings)).run()

@@ -1,0 +1,278 @@
+"""A live stream's protocol, without I/O: client messages in, server messages out.
+
+    connecting ── open() ──▶ open ── audio ──▶ streaming
+        │                      │ end, fail()       │ end, fail()
+        └── fail() ──────▶ draining ◀──────────────┘
+                               │ closed()
+                               ▼
+                            closed
+
+Whatever ends a stream, each `speech_started` that was reported gets exactly one
+`speech_stopped` or `speech_discarded`: from the detector's stream if it still can, else from
+the ledger. `closed()` returns those that no one can be told any more, for the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from service.errors import (
+    FieldError,
+    InvalidFields,
+    MessageTooLarge,
+    NotAllowed,
+    ShuttingDown,
+    StreamIdle,
+    StreamTooLong,
+    UnknownMessage,
+)
+from service.fields import SEGMENTATION_NAMES, StreamFields, check_model, parse_json, parse_text
+from service.ledger import Ledger
+from service.messages import (
+    ServerMessage,
+    SessionClosed,
+    SessionCreated,
+    SessionUpdated,
+    decode,
+    error_of,
+)
+from service.problems import INTERNAL, problem_type
+from vad import Detector, Stream
+from vad.audio.pcm import PcmDecoder
+from vad.config import Segmentation
+from vad.errors import ParameterError
+from vad.events import Event, SpeechEvent, StopReason
+
+
+class State(Enum):
+    """Where a stream is in its life; see the module's drawing."""
+
+    CONNECTING = auto()
+    OPEN = auto()
+    STREAMING = auto()
+    DRAINING = auto()
+    CLOSED = auto()
+
+
+_COMMANDS = frozenset({"session.update", "flush", "reset", "keepalive", "end"})
+_ALLOWED: Mapping[State, frozenset[str]] = {
+    State.CONNECTING: frozenset(),
+    State.OPEN: _COMMANDS | {"audio"},
+    State.STREAMING: _COMMANDS | {"audio"},
+    State.DRAINING: frozenset(),
+    State.CLOSED: frozenset(),
+}
+_OVER = (State.DRAINING, State.CLOSED)
+# Mistakes in one message that leave the stream as it was; all others end it.
+_RECOVERABLE = (ParameterError, InvalidFields, UnknownMessage, NotAllowed)
+_REASONS: Mapping[type[BaseException], StopReason] = {
+    ShuttingDown: "shutdown",
+    StreamIdle: "limit",
+    StreamTooLong: "limit",
+    MessageTooLarge: "limit",
+}
+_STREAM_PARAMS = ("encoding", "sample_rate", "probabilities")
+NORMAL_CLOSURE = 1000
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """What a stream may take, as `session.created` tells it."""
+
+    max_message_bytes: int
+    stream_idle_s: float
+    max_stream_s: float
+
+
+class StreamSession:
+    """One stream; not thread-safe: one call at a time.
+
+    Args:
+        detector: makes the stream that finds the speech.
+        limits: enforced here, but for idleness, which needs a clock.
+        session_id: told to the client.
+
+    Attributes:
+        state: where it is; messages that it does not allow get an `Error`.
+        close_code: for the WebSocket, once draining.
+        reason: what ended it; None while it runs.
+        failure: the unforeseen exception that ended it, for the log.
+        audio_ms: received so far.
+        ledger: what was reported so far.
+    """
+
+    def __init__(self, detector: Detector, limits: StreamLimits, session_id: str) -> None:
+        self.state = State.CONNECTING
+        self.close_code = NORMAL_CLOSURE
+        self.reason: StopReason | None = None
+        self.failure: BaseException | None = None
+        self.audio_ms = 0
+        self.ledger = Ledger()
+        self._detector = detector
+        self._limits = limits
+        self._session_id = session_id
+        self._fields = StreamFields()
+        self._segmentation = Segmentation()
+        self._stream: Stream | None = None
+        self._bytes = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes messages."""
+        return self.state in (State.OPEN, State.STREAMING)
+
+    def open(self, query: Iterable[tuple[str, str]]) -> list[ServerMessage]:
+        """The connection is made, with parameters in its URL."""
+        return self._guarded(lambda: self._opened(parse_text(StreamFields, query)))
+
+    def receive_bytes(self, data: bytes) -> list[ServerMessage]:
+        """A binary frame: audio."""
+        return self._guarded(lambda: self._audio(data))
+
+    def receive_text(self, text: str) -> list[ServerMessage]:
+        """A text frame: a JSON object."""
+        return self._guarded(lambda: self._command(text))
+
+    def fail(self, exc: BaseException) -> list[ServerMessage]:
+        """Something other than the client's `end` ends the stream: shutdown, a limit, a fault."""
+        if self.state in _OVER:
+            return []
+        kind = problem_type(exc)
+        self.close_code = kind.close_code
+        self.failure = exc if kind is INTERNAL else None
+        was_open = self.running
+        out: list[ServerMessage] = [*self._final(_REASONS.get(type(exc), "error"))]
+        out.append(error_of(exc, fatal=True))
+        return [*out, self._summary()] if was_open else out
+
+    def closed(self, reason: StopReason = "disconnect") -> list[SpeechEvent]:
+        """The connection is gone.
+
+        Returns:
+            Events that the client was not told, if it went before the stream's end.
+        """
+        events = [] if self.state in _OVER else self._final(reason)
+        self.state = State.CLOSED
+        return [event for event in events if isinstance(event, SpeechEvent)]
+
+    def _guarded(self, handle: Callable[[], list[ServerMessage]]) -> list[ServerMessage]:
+        try:
+            return handle()
+        except Exception as exc:
+            if self.state is State.CONNECTING or not isinstance(exc, _RECOVERABLE):
+                return self.fail(exc)
+            return [error_of(exc, fatal=False)]
+
+    def _allow(self, kind: str) -> None:
+        if kind not in _ALLOWED[self.state]:
+            raise NotAllowed(f"{kind} is not allowed while {self.state.name.lower()}")
+
+    def _opened(self, fields: StreamFields) -> list[ServerMessage]:
+        self._configure(fields, fields.segmentation())
+        self.state = State.OPEN
+        created = SessionCreated(
+            session_id=self._session_id,
+            model=self._detector.name,
+            params=self._params(),
+            limits=vars(self._limits),
+            hop_ms=self._detector.hop_ms,
+            latency_ms=self._detector.latency_ms,
+        )
+        return [created]
+
+    def _configure(self, fields: StreamFields, segmentation: Segmentation) -> None:
+        check_model(fields.model, self._detector.name)
+        self._fields, self._segmentation = fields, segmentation
+
+    def _params(self) -> dict[str, Any]:
+        own = {name: getattr(self._fields, name) for name in _STREAM_PARAMS}
+        return self._segmentation.effective() | own
+
+    def _command(self, text: str) -> list[ServerMessage]:
+        if len(text.encode(errors="replace")) > self._limits.max_message_bytes:
+            raise self._too_large()
+        kind, values = decode(text)
+        if kind not in _COMMANDS:
+            known = ", ".join(sorted(_COMMANDS))
+            raise UnknownMessage(f"no message is of type {kind[:64]!r}; known are {known}")
+        self._allow(kind)
+        if kind == "session.update":
+            return self._update(values)
+        if values:
+            raise InvalidFields(*(FieldError(name, f"{kind} has no fields") for name in values))
+        if kind == "end":
+            return self._end()
+        if self._stream is None or kind == "keepalive":
+            return []
+        return [*self._book(self._stream.flush() if kind == "flush" else self._stream.reset())]
+
+    def _update(self, values: Mapping[str, Any]) -> list[ServerMessage]:
+        changes = parse_json(StreamFields, values)
+        given = {name: getattr(changes, name) for name in changes.model_fields_set}
+        thresholds = {n: v for n, v in given.items() if n in SEGMENTATION_NAMES}
+        if self._stream is None:
+            fields = self._fields.model_copy(update=given)
+            self._configure(fields, self._segmentation.updated(**thresholds))
+        elif late := sorted(given.keys() - SEGMENTATION_NAMES):
+            raise InvalidFields(*(FieldError(n, "can't change once audio came") for n in late))
+        else:
+            self._segmentation = self._stream.update(**thresholds)
+        return [SessionUpdated(self._params())]
+
+    def _audio(self, data: bytes) -> list[ServerMessage]:
+        if len(data) > self._limits.max_message_bytes:
+            raise self._too_large()
+        self._allow("audio")
+        if self._stream is None:
+            self._stream = self._begin()
+            self.state = State.STREAMING
+        taken = data[: self._room()]
+        self._bytes += len(taken)
+        out: list[ServerMessage] = [*self._book(self._stream.push(taken))]
+        if len(data) > len(taken):
+            limit = self._limits.max_stream_s
+            out += self.fail(StreamTooLong(f"a stream may have {limit:g} s of audio"))
+        return out
+
+    def _begin(self) -> Stream:
+        return self._detector.stream(
+            self._fields.sample_rate,
+            encoding=self._fields.encoding,
+            segmentation=self._segmentation,
+            probabilities=self._fields.probabilities,
+        )
+
+    def _room(self) -> int:
+        """Bytes that the stream may still take."""
+        width = PcmDecoder(self._fields.encoding).sample_bytes
+        return int(self._limits.max_stream_s * self._fields.sample_rate) * width - self._bytes
+
+    def _too_large(self) -> MessageTooLarge:
+        return MessageTooLarge(f"a message may have {self._limits.max_message_bytes} bytes")
+
+    def _end(self) -> list[ServerMessage]:
+        events = [] if self._stream is None else self._book(self._stream.finish("end"))
+        self.state, self.reason = State.DRAINING, "end"
+        return [*events, self._summary()]
+
+    def _summary(self) -> SessionClosed:
+        return SessionClosed(self.audio_ms, self.ledger.speech_ms, self.ledger.segments)
+
+    def _book(self, events: Iterable[Event]) -> list[Event]:
+        if self._stream is not None:
+            self.audio_ms = self._stream.received_ms
+        return self.ledger.enter(events)
+
+    def _final(self, reason: StopReason) -> list[Event]:
+        """Ends every open segment, whatever state the detector is in."""
+        events: list[Event] = []
+        if self._stream is not None:
+            try:
+                events = self._book(self._stream.finish(reason))
+            except Exception as exc:
+                self.failure = self.failure or exc
+        self.state, self.reason = State.DRAINING, reason
+        return events + self.ledger.settle(self.audio_ms, reason)

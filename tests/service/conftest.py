@@ -1,0 +1,214 @@
+"""An app around a detector that hears loudness, so that tests know what it must find."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import soundfile
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from numpy.typing import NDArray
+
+from service import Settings, create_app
+from service.messages import ServerMessage, SessionCreated
+from service.problems import Problem
+from service.session import StreamLimits, StreamSession
+from vad import Detector
+from vad.engine import Engine
+from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
+
+Audio = NDArray[np.float32]
+
+
+@dataclass
+class EnergySession:
+    """What `vad.engine.Session` is to the engine."""
+
+    pending: Audio
+    samples: int = 0
+    frames: int = 0
+    skip: int = 0
+
+
+class EnergyEngine:
+    """Stands in for `vad.engine.Engine`: a frame's probability is its loudness.
+
+    Args:
+        fails_at: number of samples after which it breaks down.
+        seconds: that each call takes.
+
+    Attributes:
+        calls: how many there were.
+    """
+
+    device = "cpu"
+    network = SimpleNamespace(lookahead_ms=0, latency_ms=10, parameter_count=0)
+
+    def __init__(self, fails_at: float = np.inf, seconds: float = 0) -> None:
+        self.fails_at, self.seconds = fails_at, seconds
+        self.calls = 0
+
+    def session(self) -> EnergySession:
+        return EnergySession(np.zeros(0, np.float32))
+
+    def push(self, session: EnergySession, audio: Audio) -> Audio:
+        self.calls += 1
+        time.sleep(self.seconds)
+        session.samples += len(audio)
+        if session.samples > self.fails_at:
+            raise RuntimeError("secret inside: the engine broke down")
+        audio = np.concatenate([session.pending, audio])
+        ready = len(audio) - len(audio) % HOP_SAMPLES
+        session.pending = audio[ready:]
+        values = _loudness(audio[:ready])
+        skipped = min(session.skip, len(values))
+        session.skip -= skipped
+        session.frames += len(values) - skipped
+        return values[skipped:]
+
+    def flush(self, session: EnergySession, frames: int | None = None) -> Audio:
+        total = frame_count(session.samples, SAMPLE_RATE) if frames is None else frames
+        wanted = max(0, total - session.frames)
+        tail = np.zeros((session.skip + wanted) * HOP_SAMPLES, np.float32)
+        tail[: len(session.pending)] = session.pending[: len(tail)]
+        found = _loudness(tail)[session.skip :]
+        session.skip += wanted
+        session.frames += wanted
+        return found
+
+    def forget(self, session: EnergySession) -> None:
+        session.pending = np.zeros_like(session.pending)
+
+    def warm_up(self) -> None:
+        self.push(self.session(), np.zeros(HOP_SAMPLES, np.float32))
+
+
+def _loudness(audio: Audio) -> Audio:
+    rms = np.sqrt((audio.reshape(-1, HOP_SAMPLES) ** 2).mean(axis=1))
+    return cast(Audio, np.minimum(1, 2 * rms).astype(np.float32))
+
+
+class EnergyDetector(Detector):
+    """The real detector, but for its network."""
+
+    def __init__(self, engine: EnergyEngine | None = None) -> None:
+        self.name, self.sha256 = "energy", "0" * 64
+        self._engine = cast(Engine, engine or EnergyEngine())
+
+
+def pattern(*spans: tuple[float, float], rate: int = SAMPLE_RATE) -> Audio:
+    """Loud and silent in turn.
+
+    Args:
+        spans: (seconds, amplitude).
+
+    Returns:
+        [samples] float32.
+    """
+    parts = [np.full(round(seconds * rate), level, np.float32) for seconds, level in spans]
+    return np.concatenate([*parts, np.zeros(0, np.float32)])
+
+
+def wav(audio: Audio, rate: int = SAMPLE_RATE) -> bytes:
+    """Audio, [samples] or [samples, channels], as a 16-bit WAV file."""
+    file = io.BytesIO()
+    soundfile.write(file, audio, rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def pcm(audio: Audio) -> bytes:
+    """Audio as headerless pcm_s16le."""
+    return (audio * 32767).astype("<i2").tobytes()
+
+
+def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Waits until something holds; fails if it doesn't within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# 1 s of silence, 1 s loud, 1 s of silence, 1 s loud, half a second of silence.
+SPEECH = pattern((1, 0), (1, 0.9), (1, 0), (1, 0.9), (0.5, 0))
+
+
+SPEECH_WAV = wav(SPEECH)
+
+
+def spoken(answer: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(s["start"], s["end"]) for s in answer["segments"] if s["label"] == "speech"]
+
+
+def upload(*files: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
+    return [("file", (f"{i}.wav", data, "audio/wav")) for i, data in enumerate(files)]
+
+
+def check_problem(response: Any, status: int, slug: str) -> Problem:
+    assert response.status_code == status, response.text
+    found = Problem.model_validate(response.json(), extra="forbid")
+    assert found.type.endswith(f":{slug}")
+    return found
+
+
+def lines(response: Any) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"].startswith("application/x-ndjson")
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+LIMITS = StreamLimits(max_message_bytes=2**20, stream_idle_s=60, max_stream_s=3600)
+
+
+def session(detector: Detector | None = None, limits: StreamLimits = LIMITS) -> StreamSession:
+    return StreamSession(detector or EnergyDetector(), limits, "sess_1")
+
+
+def opened(detector: Detector | None = None, **query: str) -> StreamSession:
+    made = session(detector)
+    [created] = made.open(query.items())
+    assert isinstance(created, SessionCreated), created
+    return made
+
+
+def send(made: StreamSession, type: str, **fields: Any) -> list[ServerMessage]:
+    return made.receive_text(json.dumps({"type": type, **fields}))
+
+
+def types(messages: Sequence[ServerMessage]) -> list[str]:
+    return [message.type for message in messages]
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """What a test may override, by parametrising this fixture."""
+    return {}
+
+
+@pytest.fixture
+def detector() -> Detector:
+    return EnergyDetector()
+
+
+@pytest.fixture
+def app(settings: dict[str, Any], detector: Detector) -> FastAPI:
+    return create_app(Settings(**settings), detector)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def real_detector() -> Detector:
+    return Detector.load(device="cpu")

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.fields import FileFields
+from vad.formats import MEDIA_TYPES
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def test_every_field_is_described(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/v1/vad"]["post"]
+    described = {p["name"]: p for p in operation["parameters"]}
+    assert described.keys() == FileFields.model_fields.keys()
+    assert described["threshold"]["schema"]["default"] == 0.5
+    content = operation["requestBody"]["content"]
+    form = content["multipart/form-data"]["schema"]["properties"]
+    assert form.keys() == {"file", *FileFields.model_fields}
+    assert "audio/*" in content
+
+
+def test_every_answer_is_described(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/v1/vad"]["post"]["responses"]
+    assert responses["200"]["content"].keys() == set(MEDIA_TYPES.values())
+    assert responses["4XX"]["content"].keys() == {"application/problem+json"}
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+
+    def references(node: Any) -> set[str]:
+        if isinstance(node, dict):
+            own = {node["$ref"]} if "$ref" in node else set()
+            return own.union(*map(references, node.values()))
+        return set().union(*map(references, node)) if isinstance(node, list) else set()
+
+    found = references(document)
+    assert "#/components/schemas/Problem" in found
+    assert found <= known

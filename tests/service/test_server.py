@@ -1,0 +1,214 @@
+"""A real uvicorn on a real socket: what only shows there."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from service import Settings, create_server
+from service.server import Server
+
+from .conftest import EnergyDetector, EnergyEngine, pattern, pcm, until
+
+LOUD = pcm(pattern((0.5, 0.9)))
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def running(engine: EnergyEngine | None = None, **settings: Any) -> Iterator[tuple[Server, int]]:
+    """A server in a thread, and its port; it has ended when this ends."""
+    detector = EnergyDetector(engine)
+    server = create_server(Settings(port=0, **settings), detector)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started, 30)
+        yield server, server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.handle_exit(signal.SIGTERM, None)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def dial(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def messages(client: ClientConnection) -> tuple[list[dict[str, Any]], int]:
+    """All messages up to the close, and its code."""
+    found = []
+    with suppress(ConnectionClosed):
+        while True:
+            found.append(json.loads(client.recv(timeout=5)))
+    assert client.close_code is not None
+    return found, client.close_code
+
+
+def start_speech(client: ClientConnection) -> None:
+    assert json.loads(client.recv(timeout=5))["type"] == "session.created"
+    client.send(LOUD)
+    assert json.loads(client.recv(timeout=5))["type"] == "speech_started"
+
+
+@pytest.mark.parametrize("politely", [True, False])
+def test_a_disconnect_in_mid_speech_is_logged_within_a_second(politely: bool) -> None:
+    with running() as (_, port), capture_logs() as logs:
+        metrics = f"http://127.0.0.1:{port}/metrics"
+        with connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
+            start_speech(client)
+            assert "convad_open_streams 1.0" in httpx.get(metrics).text
+            if not politely:
+                client.socket.shutdown(socket.SHUT_RDWR)
+        until(lambda: any(record["event"] == "stream_closed" for record in logs), 1)
+        assert "convad_open_streams 0.0" in httpx.get(metrics).text
+    [stopped] = [record for record in logs if record["event"] == "speech_stopped"]
+    assert (stopped["reason"], stopped["audio_end_ms"]) == ("disconnect", 500)
+    [closed] = [record for record in logs if record["event"] == "stream_closed"]
+    assert closed["reason"] == "disconnect"
+
+
+def test_sigterm_sends_the_last_stop_before_the_close() -> None:
+    with running() as (server, port), connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
+        start_speech(client)
+        server.handle_exit(signal.SIGTERM, None)
+        found, code = messages(client)
+    assert [m["type"] for m in found] == ["speech_stopped", "error", "session.closed"]
+    assert found[0]["reason"] == "shutdown"
+    assert code == 1012
+
+
+def test_a_request_in_flight_is_answered_after_sigterm() -> None:
+    with running() as (server, port), dial(port) as client:
+        client.sendall(post(RAW, LOUD)[:-1])
+        until(lambda: len(server.server_state.tasks) == 1)
+        server.handle_exit(signal.SIGTERM, None)
+        until(lambda: not server.started or not server.servers[0].is_serving(), 5)
+        client.sendall(LOUD[-1:])
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"label": "speech"' in answer
+
+
+def test_a_message_beyond_all_bounds_is_not_buffered() -> None:
+    with running(max_message_bytes=1000) as (_, port):
+        with connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
+            client.send(bytes(1500))
+            found, code = messages(client)
+        assert (found[1]["code"], code) == ("message-too-large", 1009)
+        with connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
+            client.send(bytes(5000))
+            _, code = messages(client)
+        assert code == 1009
+
+
+def test_a_client_that_goes_while_it_uploads_is_no_fault_of_the_server() -> None:
+    with running() as (_, port), capture_logs() as logs:
+        with dial(port) as client:
+            client.sendall(b"POST /v1/vad HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+        until(lambda: any(record["event"] == "request" for record in logs))
+    assert [r["status"] for r in logs if r["event"] == "request"] == ["499"]
+    assert not [r for r in logs if r["log_level"] == "error"]
+
+
+def test_an_upload_that_stalls_is_given_up() -> None:
+    with running(body_idle_s=0.1) as (_, port), dial(port) as client:
+        client.sendall(b"POST /v1/vad HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"body-too-slow" in answer
+
+
+RAW = "/v1/vad?encoding=pcm_s16le&sample_rate=16000"
+TALK = pcm(pattern(*[(1, 0), (1, 0.9)] * 20))
+
+
+def test_ndjson_sends_what_is_final_before_the_end() -> None:
+    arrived: list[float] = []
+    with running(EnergyEngine(seconds=0.02)) as (_, port):
+        url = f"http://127.0.0.1:{port}{RAW}&response_format=ndjson"
+        with httpx.stream("POST", url, content=TALK) as response:
+            for _ in response.iter_lines():
+                arrived.append(time.monotonic())
+    assert len(arrived) == 41
+    assert arrived[-1] - arrived[0] > 0.5
+
+
+@pytest.mark.parametrize(("format", "status"), [("json", "499"), ("ndjson", "200")])
+def test_a_client_that_goes_stops_the_work(format: str, status: str) -> None:
+    engine = EnergyEngine(seconds=0.1)
+    once = pcm(pattern((0.5, 0.9), (40, 0)))  # nothing becomes final for a long time
+    with running(engine) as (_, port), capture_logs() as logs:
+        warm = engine.calls
+        with dial(port) as client:
+            client.sendall(post(f"{RAW}&response_format={format}", once))
+            until(lambda: engine.calls > warm + 3)
+        until(lambda: any(record["event"] == "request" for record in logs), 2)
+        calls = engine.calls
+    [request] = [record for record in logs if record["event"] == "request"]
+    assert request["status"] == status
+    assert engine.calls == calls < warm + 30  # of 41
+
+
+def test_a_long_request_does_not_outlive_the_grace() -> None:
+    slow = EnergyEngine(seconds=0.2)
+    with running(slow, shutdown_grace_s=1) as (server, port), dial(port) as client:
+        warm = slow.calls
+        client.sendall(post(RAW, TALK))
+        until(lambda: slow.calls > warm)
+        asked = time.monotonic()
+        server.handle_exit(signal.SIGTERM, None)
+        client.recv(65536)
+    assert 0.5 < time.monotonic() - asked < 4
+
+
+def post(path: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+PROCESS = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
+conftest = importlib.util.module_from_spec(spec)
+sys.modules["conftest"] = conftest
+spec.loader.exec_module(conftest)
+from service import Settings, create_server, logs
+settings = Settings(port=0, log_format="json")
+logs.configure(settings)
+logs.configure_stdlib(settings)
+create_server(settings, conftest.EnergyDetector()).run()
+"""
+
+
+def test_a_real_process_ends_at_a_real_sigterm() -> None:
+    conftest = str(Path(__file__).with_name("conftest.py"))
+    command = [sys.executable, "-c", PROCESS, conftest]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        records = (json.loads(line) for line in process.stdout)
+        address = next(r["event"] for r in records if "running on" in r["event"])
+        port = address.split("://127.0.0.1:")[1].split()[0]
+        with connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
+            start_speech(client)
+            process.terminate()
+            found, code = messages(client)
+        events = [record["event"] for record in records]
+        process.wait(10)
+    assert (found[0]["reason"], code) == ("shutdown", 1012)
+    assert process.returncode == -signal.SIGTERM
+    assert events.index("draining") < events.index("stream_closed") < events.index("stopped")

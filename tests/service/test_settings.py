@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service import Settings, serve
+from vad import ModelNotFound, ParameterError
+
+
+def test_environment_names_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAD_PORT", "9001")
+    monkeypatch.setenv("VAD_LOG_FORMAT", "json")
+    settings = Settings()
+    assert (settings.host, settings.port, settings.log_format) == ("127.0.0.1", 9001, "json")
+
+
+def test_defaults_let_a_two_hour_upload_through() -> None:
+    settings = Settings()
+    assert settings.max_audio_s >= 2 * 3600
+    assert settings.max_body_bytes >= 2 * 3600 * 48_000 * 2 * 3  # 24-bit stereo at 48 kHz
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", 65_536), ("max_streams", 0), ("shutdown_grace_s", -1), ("log_format", "xml")],
+)
+def test_out_of_range_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})
+
+
+def test_serve_names_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAD_PORT", "many")
+    with pytest.raises(ParameterError, match="VAD_PORT"):
+        serve()
+
+
+def test_serve_tells_of_a_missing_model() -> None:
+    with pytest.raises(ModelNotFound, match="no-such-model"):
+        serve(model="no-such-model")
