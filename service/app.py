@@ -37,6 +37,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
         version=__version__,
         summary="Where people speak: in files and in live audio.",
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirected upload would have to be sent again
     )
     app.state.service = service
     app.add_middleware(logs.RequestContext, metrics=service.metrics)

@@ -48,7 +48,7 @@ async def detect(request: Request) -> Response:
         intake = await stack.enter_async_context(receive(request, service.settings))
         fields = parse_text(FileFields, [*query, *intake.fields])
         fields.check(service.detector.name)
-        format = choose_format(fields.response_format, request.headers.get("Accept", ""))
+        format = choose_format(fields.response_format, ", ".join(request.headers.getlist("Accept")))
         stop = Cancellation()
         jobs = tuple(FileJob(service, file, fields, stop) for file in intake.files)
         work = Work(request, service, jobs, stop)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,6 +29,7 @@ from service.settings import Settings
 
 IN_MEMORY = 2**20  # bytes; what is larger goes to disk
 MAX_FORM_FIELDS = 100
+TAIL = 1024  # bytes in which the closing boundary, of at most 70, must stand
 _RAW_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg")
 
 
@@ -55,10 +57,12 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
         UnsupportedMedia: the body is neither multipart nor of an audio type.
         MalformedBody, TooManyFiles, InvalidFields: a multipart body is at fault.
     """
-    limited = _limited(request, settings)
+    tail = bytearray()
+    limited = _limited(request, settings, tail)
     media_type = request.headers.get("Content-Type", "application/octet-stream").lower()
-    if media_type.startswith("multipart/form-data"):
+    if media_type.partition(";")[0].strip() == "multipart/form-data":
         form = await _form(limited, settings)
+        _check_whole(request, tail, form)
         try:
             yield _sorted(form)
         finally:
@@ -77,8 +81,8 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
         )
 
 
-def _limited(request: Request, settings: Settings) -> Request:
-    """The same request, its body counted and timed while it arrives."""
+def _limited(request: Request, settings: Settings, tail: bytearray) -> Request:
+    """The same request, its body counted and timed while it arrives; `tail` gets its end."""
     declared = request.headers.get("Content-Length", "0")
     too_large = BodyTooLarge(f"a body may have {settings.max_body_bytes} bytes")
     if declared.isdecimal() and int(declared) > settings.max_body_bytes:
@@ -97,6 +101,8 @@ def _limited(request: Request, settings: Settings) -> Request:
         received += len(message.get("body", b""))
         if received > settings.max_body_bytes:
             raise too_large
+        tail.extend(message.get("body", b""))
+        del tail[:-TAIL]
         return message
 
     return Request(request.scope, receive)
@@ -110,6 +116,16 @@ async def _form(request: Request, settings: Settings) -> FormData:
         if exc.detail.startswith("Too many files"):
             raise TooManyFiles(f"a request may have {settings.max_files} files") from None
         raise MalformedBody(exc.detail) from None
+    except (UnicodeError, LookupError):
+        raise MalformedBody("the form's charset is none that text can be read with") from None
+
+
+def _check_whole(request: Request, tail: bytearray, form: FormData) -> None:
+    """Raises MalformedBody where the last boundary is missing: the parser would not notice."""
+    _, options = parse_options_header(request.headers["Content-Type"])
+    if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
+        _close(form)
+        raise MalformedBody("the form breaks off: its closing boundary is missing")
 
 
 def _close(form: FormData) -> None:

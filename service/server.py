@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
 import socket
+import threading
 import time
 from typing import Any
 
@@ -29,6 +31,13 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn raises a captured signal once more when it is done, which would make the orderly
+        # end that SIGTERM asks for look like a crash. Signals are the main thread's business.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: None)
+        super().run(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         started = time.monotonic()
         await self._service.drain()
@@ -53,6 +62,9 @@ def create_server(settings: Settings, detector: Detector | None = None) -> Serve
         # keeps a message from filling the memory.
         ws_max_size=2 * settings.max_message_bytes,
         ws_per_message_deflate=False,  # PCM doesn't compress, and trying costs time a message
+        # Pongs queue up behind audio that a stream has yet to take, so their lateness says
+        # nothing; a client that has gone is found by `stream_idle_s`.
+        ws_ping_interval=None,
         access_log=False,  # logs.RequestContext writes one with request ids
         log_config=None,
     )

@@ -191,13 +191,21 @@ def test_a_bad_update_changes_nothing() -> None:
         (None, b"\0\0", "encoding"),
         ("mulaw", np.zeros(4, np.float32), "block"),
         (None, np.zeros((4, 2), np.float32), "block"),
-        (None, np.array([0, np.nan], np.float32), "block"),
-        ("pcm_f32le", np.array([np.inf], "<f4").tobytes(), "block"),
     ],
 )
 def test_blocks_that_do_not_fit_are_named(encoding: str | None, block: Any, named: str) -> None:
     with pytest.raises(ParameterError, match=named):
         DETECTOR.stream(16_000, encoding=encoding).push(block)
+
+
+def test_what_is_no_sound_counts_as_silence() -> None:
+    """As in files; and the stream can go on and end."""
+    audio = SPEECH[:80_000].copy()
+    audio[20_000:20_003] = np.nan, np.inf, -3e38
+    stream = DETECTOR.stream(16_000, encoding="pcm_f32le", probabilities=True)
+    events = run(stream, [audio.astype("<f4").tobytes()])
+    assert stream.replaced == 3
+    np.testing.assert_allclose(values(events), DETECTOR.probabilities(audio, 16_000), atol=1e-4)
 
 
 @pytest.mark.parametrize("rate", [0, -8000, 3999, 192_001, 16_000.5, "8000", None])

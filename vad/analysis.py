@@ -77,6 +77,7 @@ class Analysis:
         self._segments: list[Segment] = []
         self._model, self._segmentation = model, segmentation
         self._result: Segments | None = None
+        self._iterator = self._run()
 
     @property
     def warnings(self) -> list[str]:
@@ -91,6 +92,10 @@ class Analysis:
         return self._result
 
     def __iter__(self) -> Iterator[Segment]:
+        """The same iterator each time: audio goes through once."""
+        return self._iterator
+
+    def _run(self) -> Iterator[Segment]:
         for block in self._reader.blocks():
             yield from self._push(self._resampler.push(select_channels(block, self._channels)))
             if self._progress and self._reader.length:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from vad.config import DEFAULT_MODEL
-from vad.detect_command import Model, detect, draw
+from vad.detect_command import Model, check_writable, detect, draw
 from vad.detector import Detector
 from vad.errors import ParameterError, VadError
 from vad.evaluation.command import evaluate_command
@@ -48,6 +48,7 @@ def plot_command(
     """Draw FILE's waveform, probabilities and segments; or --filters, a model's first layer."""
     if filters == (file is not None):
         raise ParameterError("file", "give either a file or --filters")
+    check_writable("output", output, suffix=".png")
     if file is None:
         from vad import weights
         from vad.plots import plot_filters
@@ -86,13 +87,10 @@ def main() -> None:
 
 
 def _labels(path: Path) -> list[tuple[float, float]]:
-    from vad.formats import read_labels
+    from vad.evaluation.sets import NOT_SPEECH, read_marks
 
-    kinds = {".rttm": "rttm", ".textgrid": "textgrid", ".txt": "audacity"}
-    kind = kinds.get(path.suffix.lower())
-    if kind is None:
-        raise ParameterError("reference", f"{path.name} must end in {', '.join(kinds)}")
-    return [(i.start, i.end) for i in read_labels(path.read_text(encoding="utf-8"), kind)]
+    marks = read_marks(path)
+    return [(m.start, m.end) for m in marks if m.label.strip().lower() not in NOT_SPEECH]
 
 
 if __name__ == "__main__":

@@ -88,12 +88,14 @@ def detect(
     how = _How(segmentation, _channels(channels), keep, encoding, sample_rate)
     if plot is not None and (len(files) != 1 or files == ["-"]):
         raise ParameterError("plot", "draws one file: give one, not standard input")
+    for option, path in (("plot", plot), ("output", output)):
+        check_writable(option, path, suffix=".png" if option == "plot" else "")
     detector = Detector.load(model, device=device)
     results = [found for file in files if (found := _detect_one(detector, file, how)) is not None]
+    if results:
+        _write(results, format, output, several=len(files) > 1)
     if results and plot is not None:
         draw(files[0], results[0], plot, encoding, sample_rate)
-    if results:
-        _write(results, format, output)
     if len(results) < len(files):
         raise typer.Exit(2)
 
@@ -124,6 +126,16 @@ def draw(
     plot_detection(audio, SAMPLE_RATE, found, first, path, reference=reference)
 
 
+def check_writable(option: str, path: Path | None, suffix: str = "") -> None:
+    """Raises ParameterError of `option` where a file cannot be written, before all the work."""
+    if path is None:
+        return
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ParameterError(option, f"{path} is a folder, or lies in none")
+    if suffix and path.suffix.lower() != suffix:
+        raise ParameterError(option, f"{path.name} must end in {suffix}")
+
+
 def _detect_one(detector: Detector, file: str, how: _How) -> Segments | None:
     """The segments of one file; None, and a line on standard error, where it can't be read."""
     try:
@@ -137,8 +149,6 @@ def _detect_one(detector: Detector, file: str, how: _How) -> Segments | None:
                 probabilities=how.probabilities,
                 progress=progress,
             )
-    except ParameterError:
-        raise
     except (VadError, OSError) as error:
         complain(error, file)
         return None
@@ -147,13 +157,15 @@ def _detect_one(detector: Detector, file: str, how: _How) -> Segments | None:
     return found
 
 
-def _write(results: list[Segments], format: Format | None, output: Path | None) -> None:
+def _write(
+    results: list[Segments], format: Format | None, output: Path | None, *, several: bool
+) -> None:
     if format is None and output is None and sys.stdout.isatty():
         for found in results:
             _table(found)
         return
     name = (format or Format("json")).value
-    text = render(results[0], name) if len(results) == 1 else render_many(results, name)
+    text = render_many(results, name) if several else render(results[0], name)
     text = text if text.endswith("\n") else text + "\n"
     if output is None:
         sys.stdout.write(text)

@@ -125,7 +125,8 @@ class Engine:
 
     def _step(self, audio: Audio, state: State) -> tuple[Frames, State]:
         with torch.inference_mode():
-            block = torch.from_numpy(np.ascontiguousarray(audio)).to(self.device)
+            # A copy: torch warns of arrays that may not be written, such as memory maps.
+            block = torch.from_numpy(np.array(audio, np.float32)).to(self.device)
             logits, state = self.network.step(block.unsqueeze(0), state)
             return logits[0].float().sigmoid().cpu().numpy(), state
 
@@ -142,8 +143,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ParameterError("device", f"{name!r} cannot be used here: {reason}") from error
+        torch.zeros(1, device=device).cpu()
+    except Exception as error:  # each of torch's many backends fails in a way of its own
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise ParameterError("device", f"{name!r} cannot be used here: {reason[:160]}") from error
     return device

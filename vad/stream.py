@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vad.analysis import Track
 from vad.audio import PcmDecoder, Resampler, as_float
+from vad.audio.pcm import usable
 from vad.audio.reader import check_declared_rate
 from vad.config import Segmentation
 from vad.engine import Engine, Frames
@@ -25,6 +26,8 @@ class Stream:
     Attributes:
         speech_ms: total of the segments reported so far.
         segment_count: how many they are.
+        replaced: samples that were no sound (not finite, or beyond 1000) and count as 0, as
+            in files.
         closed: whether `finish` has been called.
     """
 
@@ -44,6 +47,7 @@ class Stream:
         self._received = 0
         self.speech_ms = 0
         self.segment_count = 0
+        self.replaced = 0
         self.closed = False
 
     @property
@@ -69,8 +73,8 @@ class Stream:
 
         Raises:
             StreamClosed: the stream has ended.
-            ParameterError: bytes without an encoding, an array with one, several channels, or
-                samples that are not finite numbers; nothing was taken then.
+            ParameterError: bytes without an encoding, an array with one, or several channels;
+                nothing was taken then.
         """
         self._check_open()
         return self._take(self._samples(block))
@@ -124,9 +128,11 @@ class Stream:
         if samples.shape[1] != 1:
             raise ParameterError("block", f"must have one channel, not {samples.shape[1]}")
         # A network remembers: one NaN would silence it for its whole receptive field.
-        if not np.isfinite(samples).all():
-            raise ParameterError("block", "holds samples that are not finite numbers")
-        return samples
+        valid = usable(samples)
+        if valid.all():
+            return samples
+        self.replaced += int((~valid).sum())
+        return np.where(valid, samples, np.float32(0))
 
     def _decoded(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
         if isinstance(block, bytes | bytearray | memoryview):

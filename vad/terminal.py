@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -17,8 +16,9 @@ def complain(problem: object, file: str = "") -> None:
     text = str(problem)
     if isinstance(problem, OSError) and problem.strerror:
         text, file = problem.strerror, str(problem.filename or file)
-    named = not file or text.startswith((file, PurePath(file).name))
+    named = not file or text.startswith((f"{file} ", f"{file}:"))
     line = text if named else f"{file}: {text}"
+    line = line.replace("\n", "\\n")
     errors.print(f"vad: {line}", markup=False, highlight=False, soft_wrap=True)
 
 

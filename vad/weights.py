@@ -70,7 +70,9 @@ def load(model: str | os.PathLike[str]) -> Model:
         if about["sample_rate"] != SAMPLE_RATE or about["hop_ms"] != HOP_MS:
             raise CorruptModel(f"{folder}: made for another sample rate or hop")
         data = (folder / WEIGHTS).read_bytes()
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except CorruptModel:
+        raise
+    except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, OSError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CorruptModel(f"{folder}: {CONFIG} or weights unusable ({reason})") from error
     found = hashlib.sha256(data).hexdigest()

@@ -100,7 +100,9 @@ def test_json_is_the_contract_without_id_and_timing() -> None:
     ]
     assert whole["warnings"] == ["broke off"]
     assert json.loads(render(ONE, "json")) == to_dict(ONE)
-    assert json.loads(render_many([ONE, TWO], "json")) == {"results": [to_dict(ONE), to_dict(TWO)]}
+    assert json.loads(render_many([ONE, TWO], "json")) == {
+        "results": [{"file": r.name} | to_dict(r) for r in (ONE, TWO)]
+    }
 
 
 def test_json_has_frames_only_where_they_were_kept() -> None:

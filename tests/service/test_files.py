@@ -246,3 +246,18 @@ def test_the_real_detector_hears_the_real_recording(
     expected = [(s.start, s.end) for s in real_detector.detect(data_dir / name).speech]
     assert expected
     assert spoken(response.json()) == expected
+
+
+def test_form_that_breaks_off_is_refused(client: TestClient) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    for text in (body, body + b"\r\n--B\r\n"):
+        answer = client.post("/v1/vad", content=text, headers=headers)
+        assert answer.status_code == 400
+        assert "breaks off" in answer.json()["detail"]
+
+
+def test_unreadable_charset_is_the_clients_fault(client: TestClient) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="threshold"\r\n\r\n0.5\r\n--B--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=B; charset=undefined"}
+    assert client.post("/v1/vad", content=body, headers=headers).status_code == 400

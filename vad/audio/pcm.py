@@ -14,6 +14,16 @@ from vad.errors import ParameterError
 Samples = NDArray[np.float32]
 
 
+# Beyond any sound (+60 dB over full scale): arithmetic on such samples ends in infinity, which
+# would stay in a stream for the network's whole receptive field.
+LARGEST = 1000.0
+
+
+def usable(samples: Samples) -> NDArray[np.bool_]:
+    """Which samples are numbers that can be sound; NaN is none."""
+    return np.asarray(np.abs(samples) <= LARGEST)
+
+
 def as_float(array: NDArray[Any]) -> Samples:
     """Scales audio of any numeric type to float32.
 
@@ -28,7 +38,10 @@ def as_float(array: NDArray[Any]) -> Samples:
     Raises:
         ParameterError: the array has no or too many dimensions, or is not of numbers.
     """
-    x = np.asarray(array)
+    try:
+        x = np.asarray(array)
+    except ValueError as error:
+        raise ParameterError("audio", f"is no array ({error})") from error
     if x.ndim not in (1, 2):
         raise ParameterError("audio", f"must be [samples] or [samples, channels], not {x.ndim}-D")
     x = x[:, None] if x.ndim == 1 else x

@@ -18,7 +18,7 @@ class ArrayDecoder:
     """A numpy array, scaled second by second."""
 
     def __init__(self, array: NDArray[Any], sample_rate: int) -> None:
-        channels = as_float(array[:0]).shape[1]
+        channels = as_float(array[:0] if array.ndim else array).shape[1]
         self.info = SourceInfo("array", str(array.dtype), sample_rate, channels)
         self.length: int | None = len(array)
         self.warnings: list[str] = []

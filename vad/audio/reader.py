@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vad.audio.pcm import Samples
+from vad.audio.pcm import Samples, usable
 from vad.errors import DecodeError, ParameterError, UnsupportedAudio
 
 MIN_RATE, MAX_RATE = 4_000, 192_000  # Hz
@@ -159,15 +159,15 @@ class AudioReader:
         return None if block is None else self._finite(block)
 
     def _finite(self, block: Samples) -> Samples:
-        valid = np.isfinite(block)
+        valid = usable(block)
         if valid.all():
             return block
         if not self._found_invalid:
             self._found_invalid = True
             first = int(np.argmin(valid.all(axis=1)))
             self.warnings.append(
-                f"samples that are not finite numbers, the first at {self._seconds(first):.2f} s, "
-                "were replaced by 0"
+                f"samples that are not finite numbers or absurdly large, the first at "
+                f"{self._seconds(first):.2f} s, were replaced by 0"
             )
         return np.where(valid, block, np.float32(0))
 

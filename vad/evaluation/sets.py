@@ -14,6 +14,7 @@ import numpy as np
 from vad.errors import DataError, FormatError
 from vad.evaluation.metrics import Labels
 from vad.evaluation.timing import Interval
+from vad.formats import Interval as Mark
 from vad.formats import read_labels
 from vad.frames import FRAMES_PER_SECOND
 from vad.training.corpora import AUDIO_SUFFIXES
@@ -140,12 +141,23 @@ def _is_label_file(path: Path) -> bool:
     return suffix in LABEL_FORMATS and (suffix != ".txt" or _beside(path, path.stem) is not None)
 
 
-def _labelled_by(path: Path) -> Iterator[LabelledFile]:
-    """The files that one label file is about: several only in an RTTM."""
+def read_marks(path: Path) -> list[Mark]:
+    """What a label file marks; its suffix tells the format.
+
+    Raises:
+        DataError: an unknown suffix, or a file that does not parse.
+    """
+    if path.suffix.lower() not in LABEL_FORMATS:
+        raise DataError(f"{path}: a label file ends in {', '.join(LABEL_FORMATS)}")
     try:
-        marks = read_labels(_text(path), LABEL_FORMATS[path.suffix.lower()])
+        return list(read_labels(_text(path), LABEL_FORMATS[path.suffix.lower()]))
     except (FormatError, UnicodeError) as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _labelled_by(path: Path) -> Iterator[LabelledFile]:
+    """The files that one label file is about: several only in an RTTM."""
+    marks = read_marks(path)
     # An RTTM with one recording may be called like the audio instead of naming it.
     names = {mark.file for mark in marks if mark.file is not None} or {path.stem}
     for name in sorted(names):

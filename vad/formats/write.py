@@ -126,7 +126,7 @@ def _json(value: Any) -> str:
 
 
 def _write_json(results: Sequence[Segments]) -> str:
-    return _json({"results": [to_dict(result) for result in results]})
+    return _json({"results": [{**_named(r.name), **to_dict(r)} for r in results]})
 
 
 def _write_ndjson(results: Sequence[Segments]) -> str:

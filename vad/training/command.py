@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from vad.errors import ParameterError
+
 data_app = typer.Typer(no_args_is_help=True, help="Training corpora: list and prepare them.")
 _console = Console(stderr=True)
 
@@ -30,20 +32,32 @@ def list_corpora(roots: Roots) -> None:
 
 @data_app.command("prepare")
 def prepare_corpora(
-    roots: Roots,
+    roots: Annotated[
+        list[Path] | None, typer.Argument(help="Folders with speech/, noise/, music/, rir/.")
+    ] = None,
+    torchaudio: Annotated[
+        list[str] | None,
+        typer.Option(help="LIBRISPEECH=FOLDER and the like: a dataset as torchaudio lays it out."),
+    ] = None,
+    *,
     cache: Annotated[Path, typer.Option(help="Where samples and labels go.")],
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
-    from vad.training.corpora import find_corpora
+    from vad.training.corpora import find_corpora, torchaudio_corpus
     from vad.training.prepare import prepare
 
-    corpora = [corpus for root in roots for corpus in find_corpora(root)]
+    corpora = [corpus for root in roots or () for corpus in find_corpora(root)]
+    for dataset in torchaudio or ():
+        name, _, place = dataset.partition("=")
+        corpora.append(torchaudio_corpus(name, Path(place)))
+    if not corpora:
+        raise ParameterError("roots", "name a folder, or a dataset with --torchaudio")
     prepare(corpora, cache, workers=workers, report=_console.print)
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/base.toml.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/base-1.toml.")],
     cache: Annotated[Path, typer.Option(help="What `vad data prepare` made.")],
     run: Annotated[Path, typer.Option(help="Folder for checkpoint and logs; resumed if there.")],
     out: Annotated[Path | None, typer.Option(help="Write the model here when done.")] = None,

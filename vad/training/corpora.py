@@ -75,7 +75,7 @@ class Corpus:
         for path, clips in groupby(self.clips, key=lambda clip: clip.path):
             try:
                 whole = load_mono(path)
-            except AudioError:
+            except (AudioError, OSError):
                 whole = np.zeros(0, np.float32)
             for clip in clips:
                 end = len(whole) if clip.end is None else round(clip.end * SAMPLE_RATE)
@@ -111,7 +111,7 @@ def find_corpora(root: Path) -> list[Corpus]:
 
 def pack(path: Path, kind: Kind) -> Corpus:
     """A pack: many clips joined into a few files, cut by `clips.jsonl`."""
-    about = json.loads((path / "corpus.json").read_text())
+    (about,) = _rows(path / "corpus.json", whole=True)
     clips = [
         Clip(
             id=row["id"],
@@ -255,10 +255,24 @@ def _first_existing(name: Path, bases: tuple[Path, ...]) -> Path:
     raise DataError(f"{name}: not found below {bases[-1]}")
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not JSON ({error.msg})") from error
+class _Row(dict[str, Any]):
+    """A JSON object that says where it stands when a key is missing."""
+
+    where = ""
+
+    def __missing__(self, key: str) -> Any:
+        raise DataError(f"{self.where}: {key!r} is missing")
+
+
+def _rows(path: Path, *, whole: bool = False) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, one a line, or one as the `whole` file."""
+    text = path.read_text(encoding="utf-8")
+    for number, part in enumerate([text] if whole else text.splitlines(), 1):
+        if not part.strip():
+            continue
+        try:
+            row = _Row(json.loads(part))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}:{number}: not a JSON object ({error})") from error
+        row.where = f"{path}:{number}"
+        yield row

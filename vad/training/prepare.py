@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ def references() -> list[Reference]:
 
 
 def prepare(
-    corpora: Iterable[Corpus],
+    corpora: Sequence[Corpus],
     cache: Path,
     *,
     workers: int = 2,
@@ -79,7 +79,13 @@ def prepare(
         cache: the folder, made if absent.
         workers: processes; one corpus each.
         report: called with one line per corpus.
+
+    Raises:
+        DataError: two corpora of one kind and name, or one without a usable clip.
     """
+    names = [f"{corpus.kind}/{corpus.name}" for corpus in corpora]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"two corpora are called {', '.join(twice)}: rename a folder")
     missing = [c for c in corpora if not (cache / c.kind / c.name / "corpus.json").is_file()]
     with ProcessPoolExecutor(workers) as pool:
         jobs = {pool.submit(_write, corpus, cache): corpus.name for corpus in missing}
@@ -142,6 +148,9 @@ def _write(corpus: Corpus, cache: Path) -> str:
             rows.write(json.dumps(row) + "\n")
             frame += frames
             speech += int((labels == 1).sum())
+    if not frame:
+        shutil.rmtree(partial)
+        raise DataError(f"{corpus.kind}/{corpus.name}: every clip is empty, silent or unreadable")
     about = {"name": corpus.name, "kind": corpus.kind, "licence": corpus.licence}
     about_all = {**about, "frames": frame, "speech_frames": speech, "rule": asdict(LabelRule())}
     (partial / "corpus.json").write_text(json.dumps(about_all, indent=1))

@@ -49,6 +49,12 @@ class Recipe:
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise DataError(f"unknown architecture {self.architecture!r}; known are {known}")
+        for name in ("steps", "batch"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise DataError(f"{name} must be a positive whole number, not {value!r}")
+        for name in ("peak_rate", "clip"):
+            if not isinstance(value := getattr(self, name), int | float) or value <= 0:
+                raise DataError(f"{name} must be a positive number, not {value!r}")
 
     @classmethod
     def read(cls, path: Path, **overrides: Any) -> Recipe:
@@ -59,14 +65,18 @@ class Recipe:
         """
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # not TOML, or not UTF-8
             raise DataError(f"{path}: {error}") from error
         scenes = data.pop("scenes", {})
+        if not isinstance(scenes, dict):
+            raise DataError(f"{path}: scenes must be a table")
         data |= {name: value for name, value in overrides.items() if value is not None}
         _known(path, data, cls)
         _known(path, scenes, SceneRecipe)
         for name, value in scenes.items():
-            if isinstance(value, dict):  # [scenes.boost]
+            if (name == "boost") != isinstance(value, dict):
+                raise DataError(f"{path}: {name} is {'a' if name == 'boost' else 'no'} table")
+            if isinstance(value, dict):
                 scenes[name] = tuple(value.items())
             elif isinstance(value, list):
                 scenes[name] = tuple(value)

@@ -1,0 +1,171 @@
+"""The command line as a user meets it: what is printed where, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from typer.testing import CliRunner, Result
+
+from vad import cli
+
+
+def vad(*words: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(cli.app, list(words), input=stdin)
+
+
+def main(*words: str) -> tuple[int, str, str]:
+    """A process of its own: exit code, standard output, standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vad.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> list[str]:
+    (tmp_path / "notes.txt").write_text("no audio\n" * 99)
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "folder").mkdir()
+    return [str(tmp_path / name) for name in ("notes.txt", "empty.wav", "folder", "absent.wav")]
+
+
+def test_bad_files_get_a_line_each_and_good_ones_their_answer(
+    bad: list[str], data_dir: Path
+) -> None:
+    code, out, err = main("detect", *bad, str(data_dir / "speech.opus"), "-f", "json")
+    assert code == 2
+    lines = err.splitlines()
+    assert len(lines) == len(bad)
+    for line, file in zip(lines, bad, strict=True):
+        assert line.startswith(f"vad: {file}: ")
+    (found,) = json.loads(out)["results"]
+    assert found["file"] == "speech.opus"
+    assert any(segment["label"] == "speech" for segment in found["segments"])
+
+
+def test_truncated_file_warns_and_succeeds(data_dir: Path) -> None:
+    code, out, err = main("detect", str(data_dir / "truncated.mp3"), "-f", "rttm")
+    assert code == 0
+    assert "warning: audio breaks off" in err
+    assert out.startswith("SPEAKER truncated.mp3 1 ")
+
+
+def test_pipe_gets_json_by_default(data_dir: Path) -> None:
+    found = vad("detect", "-", stdin=(data_dir / "speech.wav").read_bytes())
+    assert found.exit_code == 0
+    assert json.loads(found.stdout)["duration"] == pytest.approx(24.73, abs=0.01)
+
+
+def test_raw_pcm_from_a_pipe(data_dir: Path) -> None:
+    pcm = sf.read(data_dir / "speech.wav", dtype="int16")[0].tobytes()
+    raw = vad("detect", "-", "--encoding", "pcm_s16le", "--sample-rate", "16000", stdin=pcm)
+    wav = vad("detect", str(data_dir / "speech.wav"))
+    assert json.loads(raw.stdout)["segments"] == json.loads(wav.stdout)["segments"]
+
+
+def test_plot_and_output(data_dir: Path, tmp_path: Path) -> None:
+    png, srt = tmp_path / "a.png", tmp_path / "a.srt"
+    found = vad(
+        "detect", str(data_dir / "speech.mp3"), "-f", "srt", "-o", str(srt), "--plot", str(png)
+    )
+    assert found.exit_code == 0
+    assert found.stdout == ""
+    assert srt.read_text().startswith("1\n00:00:")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("option", ["--plot", "--output"])
+def test_place_that_cannot_be_written_is_told_before_the_work(
+    option: str, data_dir: Path, tmp_path: Path
+) -> None:
+    from vad.errors import ParameterError
+
+    for place in (tmp_path, tmp_path / "none" / "a.png"):
+        found = vad("detect", str(data_dir / "speech.wav"), option, str(place))
+        assert found.exit_code == 2 or isinstance(found.exception, ParameterError)
+        assert found.stdout == ""
+
+
+def test_reference_beside_the_plot(data_dir: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("0.2\t6.8\tspeech\n")
+    png = tmp_path / "a.png"
+    words = ("plot", str(data_dir / "speech.wav"), "-o", str(png), "--reference", str(labels))
+    assert vad(*words).exit_code == 0
+    assert png.is_file()
+    labels.write_text("nonsense")
+    code, _, err = main(*words)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_channels_of_one_file_do_not_stop_the_others(data_dir: Path, tmp_path: Path) -> None:
+    stereo = tmp_path / "stereo.wav"
+    sf.write(stereo, np.zeros((1600, 2)), 16_000)
+    code, out, err = main("detect", str(data_dir / "speech.wav"), str(stereo), "--channels", "1")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "speech.wav" in err
+    assert [found["file"] for found in json.loads(out)["results"]] == ["stereo.wav"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--threshold", "2"),
+        ("--channels", "left"),
+        ("--model", "none-such"),
+        ("--device", "abacus"),
+        ("--encoding", "flac"),
+    ],
+)
+def test_bad_options_are_one_line(words: tuple[str, str], data_dir: Path) -> None:
+    code, out, err = main("detect", str(data_dir / "speech.wav"), *words)
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert words[0].strip("-") in err
+
+
+def test_data_list_names_licences(tree_of_one_pack: Path) -> None:
+    found = vad("data", "list", str(tree_of_one_pack))
+    assert found.exit_code == 0
+    assert "CC0" in found.stdout
+
+
+@pytest.fixture
+def tree_of_one_pack(tmp_path: Path) -> Path:
+    pack = tmp_path / "noise" / "hiss"
+    pack.mkdir(parents=True)
+    (pack / "corpus.json").write_text('{"corpus": "hiss", "licence": "CC0"}')
+    row = {"file": "a.wav", "start": 0, "end": 1, "id": "x"}
+    (pack / "clips.jsonl").write_text(json.dumps(row))
+    sf.write(pack / "a.wav", np.ones(16_000) * 0.1, 16_000)
+    return tmp_path
+
+
+def test_broken_packs_are_named_with_their_line(tree_of_one_pack: Path) -> None:
+    clips = tree_of_one_pack / "noise" / "hiss" / "clips.jsonl"
+    for text, said in (('{"x": 1}', "'id' is missing"), ("[1]", "not a JSON object")):
+        clips.write_text(text)
+        code, _, err = main("data", "list", str(tree_of_one_pack))
+        assert code == 2
+        assert f"clips.jsonl:1: {said}" in err
+
+
+def test_corpora_of_one_name_are_refused(tree_of_one_pack: Path) -> None:
+    root, cache = str(tree_of_one_pack), str(tree_of_one_pack / "cache")
+    code, _, err = main("data", "prepare", root, root, "--cache", cache)
+    assert code == 2
+    assert "noise/hiss" in err
