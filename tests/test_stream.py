@@ -66,11 +66,12 @@ def test_any_chunking_at_any_rate_equals_the_file(start: int, cuts: list[int], r
 
 @pytest.mark.parametrize("chunk", [7, 160, 320, 512, 4096])
 def test_the_whole_recording_in_chunks(chunk: int) -> None:
-    blocks = np.split(SPEECH, range(chunk, len(SPEECH), chunk))
+    audio: NDArray[np.float32] = SPEECH[: 20_000 * chunk]  # tiny chunks: fewer seconds
+    blocks = np.split(audio, range(chunk, len(audio), chunk))
     events = run(DETECTOR.stream(16_000), blocks)
-    found = DETECTOR.detect(SPEECH, 16_000)
+    found = DETECTOR.detect(audio, 16_000)
     assert stops(events) == [(round(s.start * 1000), round(s.end * 1000)) for s in found.speech]
-    assert len(stops(events)) >= 3
+    assert len(stops(events)) >= 2
 
 
 def test_bytes_equal_arrays() -> None:
