@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -57,12 +58,10 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
         UnsupportedMedia: the body is neither multipart nor of an audio type.
         MalformedBody, TooManyFiles, InvalidFields: a multipart body is at fault.
     """
-    tail = bytearray()
-    limited = _limited(request, settings, tail)
+    limited = _limited(request, settings)
     media_type = request.headers.get("Content-Type", "application/octet-stream").lower()
     if media_type.partition(";")[0].strip() == "multipart/form-data":
         form = await _form(limited, settings)
-        _check_whole(request, tail, form)
         try:
             yield _sorted(form)
         finally:
@@ -81,8 +80,9 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
         )
 
 
-def _limited(request: Request, settings: Settings, tail: bytearray) -> Request:
-    """The same request, its body counted and timed while it arrives; `tail` gets its end."""
+def _limited(request: Request, settings: Settings) -> Request:
+    """The same request, its body counted and timed while it arrives; a form must be whole."""
+    closing, tail = _closing_boundary(request), bytearray()
     declared = request.headers.get("Content-Length", "0")
     too_large = BodyTooLarge(f"a body may have {settings.max_body_bytes} bytes")
     if declared.isdecimal() and int(declared) > settings.max_body_bytes:
@@ -103,6 +103,9 @@ def _limited(request: Request, settings: Settings, tail: bytearray) -> Request:
             raise too_large
         tail.extend(message.get("body", b""))
         del tail[:-TAIL]
+        if closing is not None and not message.get("more_body") and closing not in tail:
+            # Starlette's own exception, upon which its parser closes the files it has begun.
+            raise MultiPartException("the form breaks off: its closing boundary is missing")
         return message
 
     return Request(request.scope, receive)
@@ -120,12 +123,13 @@ async def _form(request: Request, settings: Settings) -> FormData:
         raise MalformedBody("the form's charset is none that text can be read with") from None
 
 
-def _check_whole(request: Request, tail: bytearray, form: FormData) -> None:
-    """Raises MalformedBody where the last boundary is missing: the parser would not notice."""
-    _, options = parse_options_header(request.headers["Content-Type"])
-    if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
-        _close(form)
-        raise MalformedBody("the form breaks off: its closing boundary is missing")
+def _closing_boundary(request: Request) -> bytes | None:
+    """What a multipart body ends with, which its parser doesn't insist on."""
+    kind, options = parse_options_header(request.headers.get("Content-Type"))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or boundary is None:
+        return None
+    return b"--" + boundary + b"--"
 
 
 def _close(form: FormData) -> None:

@@ -43,10 +43,14 @@ def test_finds_speech_in_a_real_recording(detector: Detector, data_dir: Path) ->
     assert all(s.confidence > 0.5 for s in found.speech)
 
 
+# Pauses of about the default minimum silence of 100 ms are found in one codec and bridged in
+# another; those of 300 ms are there in all.
+CLEAR_PAUSES = Segmentation(min_silence_duration_ms=300)
+
+
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [
-        ("speech-8k-mulaw.wav", 0.05),
         ("speech-48k-stereo.flac", 0.03),
         ("speech.mp3", 0.05),
         ("speech.opus", 0.05),
@@ -58,12 +62,23 @@ def test_finds_speech_in_a_real_recording(detector: Detector, data_dir: Path) ->
 def test_every_format_gives_the_same_boundaries(
     detector: Detector, data_dir: Path, name: str, tolerance: float
 ) -> None:
-    original = detector.detect(data_dir / "speech.wav")
-    found = detector.detect(data_dir / name)
+    original = detector.detect(data_dir / "speech.wav", segmentation=CLEAR_PAUSES)
+    found = detector.detect(data_dir / name, segmentation=CLEAR_PAUSES)
     assert found.duration == pytest.approx(original.duration, abs=0.05)
     assert not found.warnings
+    assert len(found.speech) == len(original.speech) >= 4
+    np.testing.assert_allclose(boundaries(found), boundaries(original), atol=tolerance + 1e-9)
+
+
+def test_telephone_band_gives_the_same_starts(detector: Detector, data_dir: Path) -> None:
+    """A last consonant above 4 kHz is not in the file, so an end may come earlier."""
+    original = detector.detect(data_dir / "speech.wav", segmentation=CLEAR_PAUSES)
+    found = detector.detect(data_dir / "speech-8k-mulaw.wav", segmentation=CLEAR_PAUSES)
     assert len(found.speech) == len(original.speech)
-    np.testing.assert_allclose(boundaries(found), boundaries(original), atol=tolerance)
+    difference = boundaries(found) - boundaries(original)
+    assert np.abs(difference[:, 0]).max() <= 0.05 + 1e-9
+    assert difference[:, 1].min() >= -0.25
+    assert difference[:, 1].max() <= 0.05
 
 
 def test_truncated_mp3_gives_what_there_is(detector: Detector, data_dir: Path) -> None:

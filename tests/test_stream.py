@@ -123,8 +123,9 @@ def test_start_is_told_as_soon_as_it_says() -> None:
                 e for e in stream.push(audio[at : at + rate // 100]) if isinstance(e, SpeechStarted)
             ]
             if found:
-                # The resampler holds back 5 ms more, and blocks here are of 10 ms.
-                assert 0 <= stream.received_ms - found[0].detected_at_ms <= 20
+                # The second frame of a step is known 10 ms before the most that it may take; the
+                # resampler holds back 5 ms more, and blocks here are of 10 ms.
+                assert -10 <= stream.received_ms - found[0].detected_at_ms <= 20
                 break
 
 

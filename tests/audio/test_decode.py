@@ -233,7 +233,8 @@ def test_samples_that_are_no_numbers_become_zero(write: Callable[..., bytes]) ->
     assert np.isfinite(y).all()
     assert y[32_001].tolist() == [0.5, 0.5]
     assert reader.warnings == [
-        "samples that are not finite numbers, the first at 1.00 s, were replaced by 0"
+        "samples that are not finite numbers or absurdly large, the first at 1.00 s, "
+        "were replaced by 0"
     ]
 
 

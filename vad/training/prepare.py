@@ -120,16 +120,33 @@ def _write(corpus: Corpus, cache: Path) -> str:
     import torch
 
     torch.set_num_threads(1)  # the pool has a process for each core
-    detectors = references() if corpus.kind == "speech" else []
     final = cache / corpus.kind / corpus.name
     partial = final.with_name(final.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    frames, speech, skipped = _write_clips(corpus, partial)
+    if not frames:
+        shutil.rmtree(partial)
+        raise DataError(f"{corpus.kind}/{corpus.name}: every clip is empty, silent or unreadable")
+    about = {"name": corpus.name, "kind": corpus.kind, "licence": corpus.licence}
+    counts = {"frames": frames, "speech_frames": speech, "rule": asdict(LabelRule())}
+    (partial / "corpus.json").write_text(json.dumps(about | counts, indent=1))
+    shutil.rmtree(final, ignore_errors=True)  # what an interrupted clean-up may have left
+    partial.rename(final)
+    hours = frames / 360_000
+    return f"{corpus.kind}/{corpus.name}: {hours:.2f} h, {speech / frames:.0%} speech" + (
+        f", {skipped} clips empty, too short or unreadable" if skipped else ""
+    )
+
+
+def _write_clips(corpus: Corpus, folder: Path) -> tuple[int, int, int]:
+    """Frames written, those of speech, and clips skipped."""
+    detectors = references() if _needs_references(corpus) else []
     frame, speech, skipped = 0, 0, 0
     with (
-        (partial / "audio.i16").open("wb") as audio_file,
-        (partial / "labels.i8").open("wb") as labels_file,
-        (partial / "clips.jsonl").open("w") as rows,
+        (folder / "audio.i16").open("wb") as audio_file,
+        (folder / "labels.i8").open("wb") as labels_file,
+        (folder / "clips.jsonl").open("w") as rows,
     ):
         for clip, audio in corpus.audio():
             peak = float(np.abs(audio).max(initial=0))
@@ -137,29 +154,21 @@ def _write(corpus: Corpus, cache: Path) -> str:
             if len(audio) < 3200 or peak < 1e-4:
                 skipped += 1
                 continue
-            frames = frame_count(len(audio), 16_000)
             labels = _labels(audio / peak, clip.speech, detectors)
-            padded = np.zeros(frames * HOP_SAMPLES, np.float32)
+            padded = np.zeros(len(labels) * HOP_SAMPLES, np.float32)
             padded[: len(audio)] = audio
             np.clip(np.round(padded * 32767), -32768, 32767).astype(np.int16).tofile(audio_file)
             labels.tofile(labels_file)
-            row = {"id": clip.id, "frame": frame, "frames": frames, "speaker": clip.speaker}
+            row = {"id": clip.id, "frame": frame, "frames": len(labels), "speaker": clip.speaker}
             row |= {"lang": clip.lang, "group": clip.group, "level": _level_db(padded, labels)}
             rows.write(json.dumps(row) + "\n")
-            frame += frames
+            frame += len(labels)
             speech += int((labels == 1).sum())
-    if not frame:
-        shutil.rmtree(partial)
-        raise DataError(f"{corpus.kind}/{corpus.name}: every clip is empty, silent or unreadable")
-    about = {"name": corpus.name, "kind": corpus.kind, "licence": corpus.licence}
-    about_all = {**about, "frames": frame, "speech_frames": speech, "rule": asdict(LabelRule())}
-    (partial / "corpus.json").write_text(json.dumps(about_all, indent=1))
-    shutil.rmtree(final, ignore_errors=True)  # what an interrupted clean-up may have left
-    partial.rename(final)
-    hours = frame / 360_000
-    return f"{corpus.kind}/{corpus.name}: {hours:.2f} h, {speech / max(frame, 1):.0%} speech" + (
-        f", {skipped} clips empty, too short or unreadable" if skipped else ""
-    )
+    return frame, speech, skipped
+
+
+def _needs_references(corpus: Corpus) -> bool:
+    return corpus.kind == "speech" and any(clip.speech is None for clip in corpus.clips)
 
 
 def _labels(
