@@ -70,6 +70,30 @@ def test_every_format_gives_the_same_boundaries(
     np.testing.assert_allclose(boundaries(found), boundaries(original), atol=tolerance + 1e-9)
 
 
+_FLIPS = pytest.mark.xfail(reason="a pause of about 100 ms is found in one codec, not the other")
+_BAND = pytest.mark.xfail(reason="the last consonant of a word lies above 4 kHz")
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        ("speech-48k-stereo.flac", 0.03),
+        ("speech.mp3", 0.05),
+        pytest.param("speech-8k-mulaw.wav", 0.05, marks=_BAND),
+        pytest.param("speech.opus", 0.05, marks=_FLIPS),
+        pytest.param("speech.m4a", 0.05, marks=_FLIPS),
+        pytest.param("speech.webm", 0.05, marks=_FLIPS),
+        pytest.param("speech.mp4", 0.05, marks=_FLIPS),
+    ],
+)
+def test_boundaries_at_the_defaults(
+    detector: Detector, data_dir: Path, name: str, tolerance: float
+) -> None:
+    original, found = (detector.detect(data_dir / n) for n in ("speech.wav", name))
+    assert len(found.speech) == len(original.speech)
+    np.testing.assert_allclose(boundaries(found), boundaries(original), atol=tolerance + 1e-9)
+
+
 def test_telephone_band_gives_the_same_starts(detector: Detector, data_dir: Path) -> None:
     """A last consonant above 4 kHz is not in the file, so an end may come earlier."""
     original = detector.detect(data_dir / "speech.wav", segmentation=CLEAR_PAUSES)
