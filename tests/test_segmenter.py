@@ -55,7 +55,7 @@ def kinds(events: Sequence[SpeechEvent]) -> list[str]:
 
 
 def test_opens_at_the_first_frame_that_reaches_the_threshold() -> None:
-    segmenter = Segmenter(PLAIN, latency_ms=37)
+    segmenter = Segmenter(PLAIN, known_at_ms=lambda frame: 10 * frame + 47)
     assert segmenter.push(track((0.49, 100))) == []
     assert segmenter.push([0.5, 0.9]) == [SpeechStarted(0, 100, 110 + 37, 0.5)]
     assert segmenter.state is State.SPEECH

@@ -5,7 +5,9 @@ blocks → channels → 16 kHz → engine session → segmenter → events → t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from vad.audio import AudioReader, Channels, Resampler, SourceInfo, select_channels
 from vad.config import Segmentation
 from vad.engine import Engine, Frames
-from vad.events import SpeechEvent, StopReason
+from vad.events import SpeechEvent, SpeechStarted, StopReason
 from vad.frames import SAMPLE_RATE, frame_count, samples_to_ms
 from vad.segmenter import Segmenter
 from vad.segments import Segment, Segments, Tiler
@@ -23,12 +25,17 @@ Progress = Callable[[float], None]
 
 
 class Track:
-    """One channel at 16 kHz: its engine session and its segmenter."""
+    """One channel at 16 kHz: its engine session and its segmenter.
 
-    def __init__(self, engine: Engine, segmentation: Segmentation) -> None:
+    Args:
+        late_ms: by how much its samples come later than they were received.
+    """
+
+    def __init__(self, engine: Engine, segmentation: Segmentation, late_ms: float = 0) -> None:
         self.engine = engine
         self.session = self.engine.session()
-        self.segmenter = Segmenter(segmentation, latency_ms=engine.network.latency_ms)
+        late, known_at_ms = math.ceil(late_ms), engine.network.known_at_ms
+        self.segmenter = Segmenter(segmentation, known_at_ms=lambda f: known_at_ms(f) + late)
 
     def push(self, audio: NDArray[np.float32]) -> tuple[Frames, list[SpeechEvent]]:
         values = self.engine.push(self.session, audio)
@@ -38,7 +45,13 @@ class Track:
         self, end_ms: int, frames: int, reason: StopReason
     ) -> tuple[Frames, list[SpeechEvent]]:
         values = self.engine.flush(self.session, frames)
-        events = self.segmenter.push(values)
+        # What a flush brings out is known now, however much its frames would have waited for.
+        events = [
+            replace(event, detected_at_ms=min(event.detected_at_ms, end_ms))
+            if isinstance(event, SpeechStarted)
+            else event
+            for event in self.segmenter.push(values)
+        ]
         return values, events + self.segmenter.flush(end_ms, reason)
 
 

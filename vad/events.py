@@ -21,7 +21,7 @@ class SpeechStarted:
     Attributes:
         segment_id: counts from 0 within the stream.
         audio_start_ms: where it starts, padding included.
-        detected_at_ms: how much audio had to arrive, at most, before that was known.
+        detected_at_ms: how much audio had to arrive before that was known.
         probability: of the frame that opened the segment.
     """
 

@@ -15,6 +15,11 @@ def frame_count(samples: int, sample_rate: int) -> int:
     return -(-samples * FRAMES_PER_SECOND // sample_rate)
 
 
+def frame_end_ms(frame: int) -> int:
+    """Where a frame ends."""
+    return (frame + 1) * HOP_MS
+
+
 def samples_to_ms(samples: int, sample_rate: int) -> int:
     """Duration of `samples` in milliseconds, rounded half up."""
     return (2000 * samples + sample_rate) // (2 * sample_rate)

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from vad.config import Segmentation
 from vad.events import SpeechDiscarded, SpeechEvent, SpeechStarted, SpeechStopped, StopReason
-from vad.frames import HOP_MS, ceil_frames
+from vad.frames import HOP_MS, ceil_frames, frame_end_ms
 from vad.sums import RunningSum, Values, as_probabilities, check_end, past_frame, unit
 
 _NEVER = sys.maxsize  # a number of frames that no stream reaches
@@ -48,12 +49,14 @@ class Segmenter:
 
     Args:
         params: thresholds, durations and pads.
-        latency_ms: from a frame's end to the moment its probability is known; it only shows
-            in `SpeechStarted.detected_at_ms`.
+        known_at_ms: how much audio must have arrived before a frame's probability is known; it
+            only shows in `SpeechStarted.detected_at_ms`. The frame alone, if not given.
     """
 
-    def __init__(self, params: Segmentation = _DEFAULT, *, latency_ms: int = 0) -> None:
-        self._latency_ms = latency_ms
+    def __init__(
+        self, params: Segmentation = _DEFAULT, *, known_at_ms: Callable[[int], int] = frame_end_ms
+    ) -> None:
+        self._known_at_ms = known_at_ms
         self._state = State.SILENCE
         self._segment: _Segment | None = None
         self._sum = RunningSum()
@@ -76,6 +79,15 @@ class Segmenter:
     def frames(self) -> int:
         """Frames received since the beginning; `flush` does not reset it."""
         return self._sum.frames
+
+    @property
+    def confirmed(self) -> int | None:
+        """Id of the open segment, once it has too much speech to be discarded; else None."""
+        segment = self._segment
+        if segment is None:
+            return None
+        spoken = self.frames if self._state is State.SPEECH else segment.silence
+        return None if self._too_short(spoken * HOP_MS) else segment.segment_id
 
     def update(self, params: Segmentation) -> None:
         """Applies `params` from the next frame on."""
@@ -184,7 +196,7 @@ class Segmenter:
     def _start(self, segment: _Segment, probability: float, state: State) -> None:
         self._segment, self._state = segment, state
         self._next_id += 1
-        known_ms = (self.frames + 1) * HOP_MS + self._latency_ms
+        known_ms = self._known_at_ms(self.frames)
         event = SpeechStarted(segment.segment_id, segment.start_ms, known_ms, probability)
         self._events.append(event)
 

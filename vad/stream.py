@@ -40,9 +40,9 @@ class Stream:
         probabilities: bool,
     ) -> None:
         self.sample_rate = check_declared_rate(sample_rate)
-        self._track = Track(engine, segmentation)
         self._decoder = None if encoding is None else PcmDecoder(encoding)
         self._resampler = Resampler(self.sample_rate, SAMPLE_RATE)
+        self._track = Track(engine, segmentation, self._resampler.latency_ms)
         self._report_probabilities = probabilities
         self._received = 0
         self.speech_ms = 0
@@ -59,6 +59,15 @@ class Stream:
     def segmentation(self) -> Segmentation:
         """The parameters in force for the next frame."""
         return self._track.segmenter.params
+
+    @property
+    def confirmed(self) -> int | None:
+        """Id of the open segment, once it is too long to be discarded; None before and after.
+
+        A segment that has been confirmed ends with a `SpeechStopped`, unless `update` raises
+        the minimum or a negative pad turns it inside out.
+        """
+        return self._track.segmenter.confirmed
 
     def push(self, block: NDArray[Any] | bytes) -> list[Event]:
         """Take the next samples.

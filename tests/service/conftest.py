@@ -51,6 +51,7 @@ class EnergyEngine:
 
     device = "cpu"
     network = SimpleNamespace(lookahead_ms=0, latency_ms=10, parameter_count=0)
+    network.known_at_ms = lambda frame: 10 * frame + 20
 
     def __init__(self, fails_at: float = np.inf, seconds: float = 0) -> None:
         self.fails_at, self.seconds = fails_at, seconds

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 from numpy.typing import NDArray
 
 from vad.training import effects
@@ -23,11 +26,12 @@ def voice(samples: int = 16_001) -> Audio:
         lambda a, rng: effects.equalise(a, rng),
         lambda a, rng: effects.equalise(a, rng, narrow=True),
         lambda a, rng: effects.mu_law(a),
+        lambda a, rng: effects.coded(a, rng),
         lambda a, rng: effects.in_room(a, effects.simulated_room(rng)),
         lambda a, rng: effects.lose_packets(a, rng),
         lambda a, rng: effects.fade_edges(a.copy()),
     ],
-    ids=["eq", "narrow", "mu-law", "room", "loss", "fade"],
+    ids=["eq", "narrow", "mu-law", "coded", "room", "loss", "fade"],
 )
 def test_length_type_and_seed_are_kept(effect: Callable[[Audio, Rng], Audio]) -> None:
     one, again = (effect(voice(), np.random.default_rng(5)) for _ in range(2))
@@ -55,6 +59,30 @@ def test_mu_law_is_close_and_has_256_levels() -> None:
     coded = effects.mu_law(audio)
     assert np.abs(coded - audio).max() < 0.03
     assert len(np.unique(coded)) <= 256
+
+
+@pytest.mark.parametrize("codec", range(3), ids=["opus", "mp3", "gsm"])
+def test_coders_keep_place_and_level(codec: int, data_dir: Path) -> None:
+    class Choice:
+        integers = staticmethod(lambda n: codec)
+
+    audio = sf.read(data_dir / "speech.wav", dtype="float32")[0][:64_000] * np.float32(0.1)
+    coded = effects.coded(audio, Choice())  # type: ignore[arg-type]
+    lags = range(-80, 81)
+    match = [float(np.dot(audio[100:-100], np.roll(coded, -lag)[100:-100])) for lag in lags]
+    assert abs(lags[int(np.argmax(match))]) <= 2
+    assert effects.power(coded) == pytest.approx(effects.power(audio), rel=0.3)
+    assert not np.array_equal(coded, audio)
+
+
+def test_speed_moves_pitch_and_length() -> None:
+    faster = effects.speed_up(voice(16_000), Fraction(3, 2))
+    assert len(faster) == pytest.approx(16_000 * 2 / 3, abs=2)
+    spectrum = np.abs(np.fft.rfft(faster * np.hanning(len(faster))))
+    assert spectrum.argmax() * 16_000 / len(faster) == pytest.approx(330, abs=3)
+    seen = {effects.random_speed(np.random.default_rng(i)) for i in range(100)}
+    assert min(seen) == Fraction(2, 3)
+    assert max(seen) == 2
 
 
 def test_rooms_keep_level_and_place() -> None:

@@ -14,6 +14,7 @@ from vad.training.loop import Trainer, loss_of
 from vad.training.mixing import Mixer, SceneRecipe
 from vad.training.prepare import Cached
 from vad.training.recipe import Recipe
+from vad.training.teacher import UNTAUGHT
 
 TINY = Recipe(
     architecture="conv-pool-dense",
@@ -104,22 +105,27 @@ def test_result_can_be_saved_and_started_from(cache: list[Cached], tmp_path: Pat
         assert torch.equal(started.network.state_dict()[name], tensor)
 
 
+def untaught(logits: torch.Tensor) -> torch.Tensor:
+    return torch.full_like(logits, UNTAUGHT)
+
+
 def test_loss_leaves_out_frames_in_doubt() -> None:
     recipe = Recipe(worst_tenth=0, smoothing=0)
     logits = torch.tensor([[2.0, -3.0, 9.0]])
     labels = torch.tensor([[1, 0, -1]], dtype=torch.int8)
     expected = (torch.log1p(torch.exp(torch.tensor([-2.0, -3.0])))).mean()
-    torch.testing.assert_close(loss_of(logits, labels, recipe), expected)
+    torch.testing.assert_close(loss_of(logits, labels, untaught(logits), recipe), expected)
 
 
 def test_worst_tenth_counts_only_where_nobody_speaks() -> None:
     plain, worst = Recipe(worst_tenth=0), Recipe(worst_tenth=0.5)
     logits = torch.randn(2, 50)
+    heard = untaught(logits)
     talk = torch.zeros(2, 50, dtype=torch.int8)
     talk[:, 3] = 1
-    assert loss_of(logits, talk, plain) == loss_of(logits, talk, worst)
+    assert loss_of(logits, talk, heard, plain) == loss_of(logits, talk, heard, worst)
     still = torch.zeros(2, 50, dtype=torch.int8)
-    assert loss_of(logits, still, worst) > loss_of(logits, still, plain)
+    assert loss_of(logits, still, heard, worst) > loss_of(logits, still, heard, plain)
 
 
 def test_recipe_file(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ from vad.training.pools import held_out
 from vad.training.prepare import Cached
 
 EVERYTHING = SceneRecipe(
-    seconds=2.0, babble=0.5, hum=0.5, packet_loss=0.5, clipped=0.5, far_talk=0.5, lone=0.3
+    seconds=2.0,
+    babble=0.5,
+    hum=0.5,
+    packet_loss=0.5,
+    clipped=0.5,
+    far_talk=0.5,
+    lone=0.3,
+    varied=0.5,
+    coded=0.3,
 )
 
 

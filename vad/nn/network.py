@@ -48,6 +48,11 @@ class Network(nn.Module):
         """Longest time from a frame's end to its probability: all of it is look-ahead."""
         return self.lookahead_ms
 
+    def known_at_ms(self, frame: int) -> int:
+        """How much audio must have arrived before a frame's probability comes out."""
+        steps = -(-(frame + 1 + self.delay) // self.step_frames)
+        return steps * self.step_frames * HOP_MS
+
     @property
     def receptive_field(self) -> int:
         """Samples that one step's outputs depend on."""

@@ -5,10 +5,14 @@ Each takes [samples] float32 at 16 kHz and gives the same; none moves speech in 
 
 from __future__ import annotations
 
+import io
+from fractions import Fraction
+
 import numpy as np
+import soundfile as sf
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.signal import lfilter, oaconvolve
+from scipy.signal import lfilter, oaconvolve, resample_poly
 
 from vad.frames import SAMPLE_RATE
 
@@ -47,6 +51,27 @@ def equalise(audio: Audio, rng: Rng, *, depth_db: float = 9.0, narrow: bool = Fa
         gain_db -= np.clip((frequency - high) / 150, 0, 1) * 60
     gain = (10 ** (gain_db / 20)).astype(np.float32)
     return np.asarray(irfft(rfft(audio, size) * gain, size)[: len(audio)], np.float32)
+
+
+# libsndfile's coders that keep a file's length and place (measured: no lag at these settings).
+_CODECS = (("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "GSM610"))
+
+
+def coded(audio: Audio, rng: Rng) -> Audio:
+    """Through a real lossy coder and back: Opus, MP3, or GSM 06.10 at 8 kHz."""
+    container, codec = _CODECS[int(rng.integers(len(_CODECS)))]
+    narrow = codec == "GSM610"
+    sent = resample_poly(audio, 1, 2) if narrow else audio
+    peak = np.float32(np.abs(sent).max() + 1e-9)
+    file = io.BytesIO()
+    rate = SAMPLE_RATE // 2 if narrow else SAMPLE_RATE
+    sf.write(file, sent / peak * np.float32(0.9), rate, format=container, subtype=codec)
+    file.seek(0)
+    got = sf.read(file, dtype="float32")[0] * (peak / np.float32(0.9))
+    out = np.zeros(len(audio), np.float32)
+    got = (resample_poly(got, 2, 1) if narrow else got)[: len(out)]
+    out[: len(got)] = got
+    return out
 
 
 def mu_law(audio: Audio) -> Audio:
@@ -101,6 +126,22 @@ def lose_packets(audio: Audio, rng: Rng) -> Audio:
     for start in np.flatnonzero(rng.random(len(audio) // packet) < rng.uniform(0.005, 0.05)):
         out[start * packet : (start + rng.integers(1, 4)) * packet] = 0
     return out
+
+
+# Ratios of small numbers, for which a polyphase filter is short: a fifth down to an octave up.
+_SPEEDS = tuple(
+    Fraction(*r) for r in ((2, 3), (3, 4), (4, 5), (5, 6), (6, 5), (4, 3), (3, 2), (2, 1))
+)
+
+
+def speed_up(audio: Audio, factor: Fraction) -> Audio:
+    """Faster and higher by `factor`, or slower and lower; shorter or longer by it."""
+    return np.asarray(resample_poly(audio, factor.denominator, factor.numerator), np.float32)
+
+
+def random_speed(rng: Rng) -> Fraction:
+    """One of the ratios that `speed_up` is quick at, 2/3 to 2."""
+    return _SPEEDS[int(rng.integers(len(_SPEEDS)))]
 
 
 def fade_edges(audio: Audio, samples: int = 80) -> Audio:

@@ -21,9 +21,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from vad.errors import DataError
 from vad.nn import ARCHITECTURES, Network
-from vad.training.labels import IGNORE
+from vad.training.labels import IGNORE, Reference
 from vad.training.mixing import Mixer
+from vad.training.prepare import references
 from vad.training.recipe import Recipe
+from vad.training.teacher import UNTAUGHT, hints
 
 Scores = dict[str, float]
 
@@ -34,26 +36,37 @@ class Report(Protocol):
     def __call__(self, step: int, loss: float, rate: float, scores: Scores | None) -> None: ...
 
 
-class Scenes(Dataset[tuple[Tensor, Tensor]]):
-    """Scene i of a run, for every i."""
+class Scenes(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Scene i of a run, for every i: audio, labels, hints of the teachers."""
 
-    def __init__(self, mixer: Mixer, seed: int) -> None:
-        self.mixer, self.seed = mixer, seed
+    def __init__(self, mixer: Mixer, recipe: Recipe) -> None:
+        self.mixer, self.recipe = mixer, recipe
+        self._teachers: list[Reference] | None = None
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        audio, labels = self.mixer.scene(np.random.default_rng([self.seed, index]))
-        return torch.from_numpy(audio), torch.from_numpy(labels)
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng([self.recipe.seed, index])
+        audio, labels = self.mixer.scene(rng)
+        if self._teachers is None:  # in the process that needs them: they can't be sent to it
+            self._teachers = references() if self.recipe.teacher else []
+        heard = hints(audio, labels, self._teachers, self.recipe.taught, rng)
+        return torch.from_numpy(audio), torch.from_numpy(labels), torch.from_numpy(heard)
 
 
-def loss_of(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Tensor:
     """Cross-entropy over frames not in doubt, plus the worst tenth of speechless scenes.
 
     Args:
         logits: [batch, frames].
         labels: [batch, frames] int8 of 1, 0, −1.
+        heard: [batch, frames] by the teachers, which decide alone where labels are in doubt;
+            `UNTAUGHT` where there are none.
     """
-    known = labels != IGNORE
-    target = labels.clamp_min(0).float().clamp(recipe.smoothing, 1 - recipe.smoothing)
+    taught = heard != UNTAUGHT
+    doubtful = labels == IGNORE
+    known = ~doubtful | taught
+    share = torch.where(doubtful, 1.0, recipe.teacher) * taught
+    target = torch.lerp(labels.clamp_min(0).float(), heard.clamp_min(0), share)
+    target = target.clamp(recipe.smoothing, 1 - recipe.smoothing)
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
     loss = each.sum() / known.sum().clamp_min(1)
     silent = (labels == 0).all(dim=1)
@@ -134,8 +147,8 @@ class Trainer:
             stop_at: leave off after this step, with a checkpoint.
         """
         last = min(self.recipe.steps, stop_at or self.recipe.steps)
-        for audio, labels in self._batches(last):
-            loss, rate = self._update(audio.to(self.device), labels.to(self.device))
+        for batch in self._batches(last):
+            loss, rate = self._update(*(part.to(self.device) for part in batch))
             done = self.step == last
             scores = None
             if judge and (done or self.step % judge_every == 0):
@@ -172,11 +185,11 @@ class Trainer:
         self.optimiser.load_state_dict(data["optimiser"])
         torch.set_rng_state(data["rng"])
 
-    def _batches(self, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, last: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         size = self.recipe.batch
         batches = [list(range(i * size, (i + 1) * size)) for i in range(self.step, last)]
         loader = DataLoader(
-            Scenes(self.mixer, self.recipe.seed),
+            Scenes(self.mixer, self.recipe),
             batch_sampler=batches,
             num_workers=self.workers,
             prefetch_factor=8 if self.workers else None,
@@ -185,14 +198,14 @@ class Trainer:
         )
         yield from loader
 
-    def _update(self, audio: Tensor, labels: Tensor) -> tuple[float, float]:
+    def _update(self, audio: Tensor, labels: Tensor, heard: Tensor) -> tuple[float, float]:
         rate = self.recipe.rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=_fast_bf16(audio)):
             logits = self.network(audio)
-        loss = loss_of(logits.float(), labels, self.recipe)
+        loss = loss_of(logits.float(), labels, heard, self.recipe)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)

@@ -7,6 +7,7 @@ run is made from (seed, n) alone: any worker can make it, and a resumed run sees
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,10 @@ class SceneRecipe:
     speech_spread_db: float = 6.0  # of each utterance around the scene's speech level
     room: float = 0.5
     measured_room: float = 0.35  # of the rooms
+    varied: float = 0.0  # of pieces of noise and music: played faster, slower or backwards
     narrow_band: float = 0.25
     mu_law: float = 0.4  # of the narrow-band scenes
+    coded: float = 0.0  # through Opus, MP3 or GSM
     effects_over: float = 0.25  # coughs, doors, clicks between and over the words
     babble: float = 0.06
     far_talk: float = 0.08  # quiet talk that nobody would label
@@ -186,6 +189,8 @@ class Mixer:
         rest = choice - r.noise - r.noise_and_music - r.music
         if 0 <= rest < r.coloured:
             bed += effects.coloured_noise(samples, rng)
+        if _happens(0.5 * r.varied, rng):
+            bed = effects.equalise(bed, rng)
         return effects.in_room(bed, self._room(rng)) if rng.random() < 0.15 else bed
 
     def _stretch(self, rng: Rng, pools: Pools, samples: int) -> Audio:
@@ -197,13 +202,19 @@ class Mixer:
             i = int(rng.integers(len(pool.starts)))
             length = int(pool.lengths[i]) * HOP_SAMPLES
             start = int(pool.starts[i]) * HOP_SAMPLES
-            if length > samples - at:
-                start += int(rng.integers(length - (samples - at) + 1))
-                length = samples - at
+            varied = _happens(self.recipe.varied, rng)
+            speed = effects.random_speed(rng) if varied else Fraction(1)
+            wanted = int((samples - at) * speed)
+            if length > wanted:
+                start += int(rng.integers(length - wanted + 1))
+                length = wanted
             piece = _samples(pool.audio[start : start + length])
+            if varied:  # what is neither speech nor music backwards is neither forwards
+                piece = effects.speed_up(piece, speed)[: samples - at]
+                piece = piece[::-1].copy() if rng.random() < 0.5 else piece
             piece = piece / np.float32(np.sqrt(effects.power(piece) + 1e-8))
-            out[at : at + length] = effects.fade_edges(piece)
-            at += length + int(rng.exponential(0.3) * SAMPLE_RATE)
+            out[at : at + len(piece)] = effects.fade_edges(piece)
+            at += len(piece) + int(rng.exponential(0.3) * SAMPLE_RATE)
         return out
 
     def _effects(self, rng: Rng, frames: int, level: float) -> Audio:
@@ -235,6 +246,8 @@ class Mixer:
             peak = np.abs(audio).max() + 1e-9
             quiet = np.float32(10 ** (-rng.uniform(0, 25) / 20))
             audio = effects.mu_law(audio / peak * quiet) * np.float32(peak / quiet)
+        if _happens(r.coded, rng):
+            audio = effects.coded(audio, rng)
         return effects.lose_packets(audio, rng) if rng.random() < r.packet_loss else audio
 
     def _doubt(
@@ -262,6 +275,11 @@ def _at_speed(clip: Audio, labels: Labels, factor: float) -> tuple[Audio, Labels
     where = np.arange(frames * HOP_SAMPLES) * factor
     out = np.interp(where, np.arange(len(clip)), clip).astype(np.float32)
     return out, labels[np.minimum((np.arange(frames) + 0.5) * factor, len(labels) - 1).astype(int)]
+
+
+def _happens(probability: float, rng: Rng) -> bool:
+    """Draws nothing for 0, so that recipes older than an effect still make their scenes."""
+    return probability > 0 and bool(rng.random() < probability)
 
 
 def _samples(pcm: NDArray[np.int16]) -> Audio:

@@ -27,6 +27,10 @@ class Recipe:
         ema: decay of the averaged weights, which are those that are kept.
         worst_tenth: weight of the worst tenth of each scene without speech; a false alarm is
             one bad second among many good ones, and a mean would never notice.
+        teacher: share of the target, in scenes with speech, that is what a reference detector
+            makes of the mixed scene. It knows pauses inside talk from silence, and speech that
+            can still be heard from speech that is drowned, which the clean clip's labels don't.
+        taught: share of the scenes with speech that a reference hears.
         smoothing: labels become this and 1 − this, so that 0.5 stays meaningful.
         seed: of weights and scenes.
         scenes: how they are mixed.
@@ -41,6 +45,8 @@ class Recipe:
     clip: float = 1.0
     ema: float = 0.999
     worst_tenth: float = 0.5
+    teacher: float = 0.0
+    taught: float = 0.6
     smoothing: float = 0.01
     seed: int = 1
     scenes: SceneRecipe = field(default_factory=SceneRecipe)
