@@ -22,7 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 from vad.errors import DataError
 from vad.nn import ARCHITECTURES, Network
 from vad.training.labels import IGNORE, Reference
+from vad.training.logbook import Logbook
 from vad.training.mixing import Mixer
+from vad.training.parallel import ALONE, Group
 from vad.training.prepare import references
 from vad.training.recipe import Recipe
 from vad.training.teacher import UNTAUGHT, hints
@@ -87,6 +89,7 @@ class Trainer:
         device: `cpu`, `cuda`, …
         init: weights to start from instead of random ones.
         workers: processes that mix.
+        group: the processes among which each batch is divided.
 
     Raises:
         DataError: the folder's checkpoint belongs to another recipe.
@@ -101,10 +104,11 @@ class Trainer:
         device: str = "cpu",
         init: Network | None = None,
         workers: int = 1,
+        group: Group = ALONE,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.device, self.workers = recipe, folder, device, workers
-        self.mixer = mixer
+        self.mixer, self.group = mixer, group
         self.network = Network(ARCHITECTURES[recipe.architecture]).to(device)
         if init is not None:
             self.network.load_state_dict(init.state_dict())
@@ -147,16 +151,24 @@ class Trainer:
             stop_at: leave off after this step, with a checkpoint.
         """
         last = min(self.recipe.steps, stop_at or self.recipe.steps)
+        logbook = Logbook(self.folder, self.step) if self.group.leads else None
+        if logbook and self.step == 0:
+            logbook.scenes(self.mixer, self.recipe.seed)
         for batch in self._batches(last):
             loss, rate = self._update(*(part.to(self.device) for part in batch))
+            if logbook is None:
+                continue
             done = self.step == last
             scores = None
             if judge and (done or self.step % judge_every == 0):
                 scores = judge(self.average)
             report(self.step, loss, rate, scores)
-            self._log({"step": self.step, "loss": loss, "rate": rate, **(scores or {})})
+            logbook.step(self.step, {"loss": loss, "rate": rate}, scores)
             if done or self.step % save_every == 0:
                 self.save()
+        if logbook:
+            logbook.close()
+        self.group.wait()
         return self.average
 
     def save(self) -> None:
@@ -187,7 +199,8 @@ class Trainer:
 
     def _batches(self, last: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         size = self.recipe.batch
-        batches = [list(range(i * size, (i + 1) * size)) for i in range(self.step, last)]
+        steps = (range(i * size, (i + 1) * size) for i in range(self.step, last))
+        batches = [list(self.group.share(batch)) for batch in steps]
         loader = DataLoader(
             Scenes(self.mixer, self.recipe),
             batch_sampler=batches,
@@ -208,6 +221,7 @@ class Trainer:
         loss = loss_of(logits.float(), labels, heard, self.recipe)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.group.average(p.grad for p in self.network.parameters() if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
         self.step += 1
@@ -225,10 +239,6 @@ class Trainer:
                 mean.lerp_(new, 1 - decay)
             else:
                 mean.copy_(new)
-
-    def _log(self, row: dict[str, float]) -> None:
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
 
 
 def _one_thread(_: int) -> None:

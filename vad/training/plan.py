@@ -1,0 +1,72 @@
+"""A plan: recipes one after another, each from the weights of the one before."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vad.errors import DataError
+from vad.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One recipe of a plan.
+
+    Attributes:
+        name: of the recipe's file.
+        folder: of its checkpoint, below that of the run.
+        recipe: what to do.
+        stop_at: the step after which it is left off; None: at its end.
+    """
+
+    name: str
+    folder: str
+    recipe: Recipe
+    stop_at: int | None = None
+
+    @property
+    def last_step(self) -> int:
+        return min(self.recipe.steps, self.stop_at or self.recipe.steps)
+
+
+def read_plan(
+    path: Path, *, steps: int | None = None, seed: int | None = None, stop_at: int | None = None
+) -> list[Stage]:
+    """Reads a plan, or a single recipe as a plan of one stage.
+
+        [[stages]]
+        recipe = "base-1.toml"  # beside the plan
+        stop_at = 5500          # optional
+
+    Args:
+        steps, seed, stop_at: instead of a recipe's own; of a single recipe only.
+
+    Raises:
+        DataError: the file or one of its recipes is wrong, or a plan is given what only a
+            recipe takes.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise DataError(f"{path}: {error}") from error
+    if "stages" not in data:
+        return [Stage(path.stem, ".", Recipe.read(path, steps=steps, seed=seed), stop_at)]
+    if (steps, seed, stop_at) != (None, None, None):
+        raise DataError(f"{path} is a plan: steps, seed and stop_at are its recipes' own")
+    if set(data) != {"stages"} or not isinstance(data["stages"], list) or not data["stages"]:
+        raise DataError(f"{path}: a plan holds [[stages]] and nothing else")
+    return [_stage(path, i, row) for i, row in enumerate(data["stages"], start=1)]
+
+
+def _stage(path: Path, number: int, row: Any) -> Stage:
+    if not isinstance(row, dict) or not {"recipe"} <= set(row) <= {"recipe", "stop_at"}:
+        raise DataError(f"{path}: stage {number} needs a recipe, and may have a stop_at")
+    file, stop_at = path.parent / str(row["recipe"]), row.get("stop_at")
+    if not file.is_file():
+        raise DataError(f"{path}: stage {number}: there is no {file}")
+    if stop_at is not None and (not isinstance(stop_at, int) or stop_at < 1):
+        raise DataError(f"{path}: stage {number}: stop_at must be a positive whole number")
+    return Stage(file.stem, file.stem, Recipe.read(file), stop_at)
