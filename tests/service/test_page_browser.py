@@ -1,0 +1,278 @@
+"""The demo page in headless Chromium, with real recordings, behind a prefix as of a proxy.
+
+Needs the extra `browser` (Playwright) and a Chromium: the system's, or what the environment
+variable CHROMIUM names. Without them these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from vad import Detector
+
+from .browser_kit import (
+    FLAGS,
+    PATIENCE_S,
+    Page,
+    ask,
+    give,
+    rows,
+    running,
+    set_slider,
+    wait_for,
+    wait_for_rows,
+    wait_for_words,
+)
+from .conftest import spoken, until, wav
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+CHROMIUM = (
+    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+LEAD_S = 1.0  # silence before the fake microphone's recording, while the page starts
+HEARD_S = 10.1  # of the recording: two sentences
+DENIED = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', '%s'); }"
+
+
+@pytest.fixture(scope="module")
+def address(real_detector: Detector) -> Iterator[str]:
+    with running(real_detector) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def recording(data_dir: Path) -> bytes:
+    return (data_dir / "speech.wav").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def heard(data_dir: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """What the microphone hears, 16 kHz."""
+    audio, rate = soundfile.read(data_dir / "speech.wav", dtype="float32")
+    silence = np.zeros(int(LEAD_S * rate), np.float32)
+    return np.concatenate([silence, audio[: int(HEARD_S * rate)]])
+
+
+@pytest.fixture(scope="module")
+def browser(heard: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    wav = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    soundfile.write(wav, soxr.resample(heard, 16_000, 48_000), 48_000, subtype="PCM_16")
+    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={wav}%noloop"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Page]]:
+    """Opens pages; what they complain of on the console fails the test, unless it is expected."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(address: str, *, script: str = "", expect: str = "none") -> Page:
+        context = browser.new_context(accept_downloads=True)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_S * 1000)
+        page = context.new_page()
+        page.add_init_script(script)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text)
+                if message.type in ("error", "warning") and expect not in message.text
+                else None
+            ),
+        )
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def test_a_file_gives_what_the_route_gives_and_sliders_act_at_once(
+    visit: Callable[..., Page], address: str, recording: bytes
+) -> None:
+    page = visit(address)
+    give(page, "speech.wav", recording)
+    page.wait_for_selector("body[data-mode=file]")
+    found = spoken(ask(address, recording).json())
+    assert rows(page) == found
+    assert page.inner_text("#fig-segments") == str(len(found))
+    assert f"Found {len(found)} segments" in page.inner_text("#status")
+
+    strict = {"threshold": 0.8, "min_silence_duration_ms": 300, "end_pad_ms": 100}
+    for name, value in strict.items():
+        set_slider(page, name, value)
+    assert page.input_value("#neg_threshold") == "0.65"  # follows
+    expected = spoken(ask(address, recording, **strict).json())
+    assert expected != found
+    wait_for_rows(page, expected)
+
+    page.click("button[type=reset]")
+    wait_for_rows(page, found)
+
+
+def test_segments_play_and_light_the_lamp(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    page.click("#sample")
+    page.wait_for_selector("#segments li")
+    assert page.inner_text("#light-text") == "Silence"
+    second = page.locator("#segments li").nth(1)
+    end = float(second.get_attribute("data-end"))
+    second.locator("button").press("Enter")
+    page.wait_for_selector("#segments li:nth-child(2).current")
+    assert page.inner_text("#light-text") == "Speaking"
+    page.wait_for_selector("#play:not(.playing)")
+    wait_for(page, f"Math.abs(document.getElementById('audio').currentTime - {end}) < .05")
+
+
+def test_every_format_is_downloaded_as_the_server_gives_it(
+    visit: Callable[..., Page], address: str, heard: Any
+) -> None:
+    page, recording = visit(address), wav(heard[: 6 * 16_000])
+    set_slider(page, "threshold", 0.7)
+    give(page, "speech.wav", recording)
+    page.wait_for_selector("#segments li")
+    for button in page.locator("#downloads button").all():
+        name = button.get_attribute("data-format")
+        with page.expect_download() as waiting:
+            button.click()
+        assert waiting.value.suggested_filename == f"speech.{button.get_attribute('data-suffix')}"
+        saved = Path(waiting.value.path()).read_text(encoding="utf-8")
+        answer = ask(address, recording, threshold=0.7, response_format=name)
+        if name == "json":  # of which id and timing are another's
+            continue
+        assert without_summary(saved) == without_summary(answer.text)
+
+
+def without_summary(text: str) -> list[str]:
+    return [line for line in text.splitlines() if '"timing"' not in line]
+
+
+def test_the_microphone_gives_what_the_detector_finds(
+    visit: Callable[..., Page], address: str, real_detector: Detector, heard: Any
+) -> None:
+    page = visit(address)
+    page.click("#mic")
+    page.wait_for_selector("body[data-mode=live]")
+    length = len(heard) / 16_000
+    wait_for(page, f"parseFloat(document.getElementById('fig-duration').innerText) > {length}")
+    page.click("#mic")
+    page.wait_for_selector("body[data-mode=file]")
+    assert page.is_hidden("#alert")
+    expected = [(s.start, s.end) for s in real_detector.detect(heard, sample_rate=16_000).speech]
+    found = np.array(rows(page))
+    assert found.shape == (len(expected), 2)
+    offset = np.median(found - expected)
+    assert np.abs(found - expected - offset).max() <= 0.05
+    assert "s" in page.inner_text("#fig-delay")
+    assert page.inner_text("#fig-latency") == f"{real_detector.latency_ms} ms"
+    # What was heard is a recording now, in which the file route finds the same.
+    live = rows(page)
+    page.click("button[type=reset]")
+    wait_for_words(page, f"Found {len(expected)} segments")
+    assert rows(page) == live
+    set_slider(page, "min_speech_duration_ms", 2000)
+    wait_for(page, "document.querySelectorAll('#segments li').length == 2")
+
+
+def test_sliders_act_on_a_live_stream(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    sent: list[Any] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.click("#mic")
+    page.wait_for_selector("#segments li")
+    set_slider(page, "threshold", 0.9)
+    set_slider(page, "neg_threshold", 0.95)  # more than the threshold: brought down to it
+    page.wait_for_timeout(500)  # several times the pause between two updates
+    page.click("#mic")
+    page.wait_for_selector("body[data-mode=file]")
+    updates = [frame for frame in sent if isinstance(frame, str) and "session.update" in frame]
+    assert '"threshold":0.9' in updates[-1]
+    assert '"neg_threshold":0.9' in updates[-1]
+    assert page.is_hidden("#alert")
+    assert page.is_enabled("#play")
+
+
+def test_a_key_is_asked_for_and_used(
+    visit: Callable[..., Page], real_detector: Detector, recording: bytes
+) -> None:
+    with running(real_detector, api_keys=("open sesame",)) as (_, address):
+        page = visit(address, expect="401")
+        page.wait_for_selector("#key-form:not([hidden])")
+        assert "asks for an API key" in page.inner_text("[role=alert]")
+        give(page, "speech.wav", recording)
+        page.fill("#key", "wrong")
+        page.press("#key", "Enter")
+        wait_for_words(page, "did not accept")
+        page.fill("#key", "open sesame")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#segments li")  # what was refused is done now
+        assert page.is_hidden("#key-form")
+        page.click("#mic")  # over WebSocket the key is the first message
+        page.wait_for_selector("body[data-mode=live]")
+        page.click("#mic")
+        page.wait_for_selector("body[data-mode=file]")
+        assert "sesame" not in page.url
+        assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+
+
+def test_failures_are_told_in_plain_words(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address, script=DENIED % "NotAllowedError", expect="400")
+    page.click("#mic")
+    wait_for_words(page, "not allowed to use the microphone")
+    assert page.get_attribute("body", "data-mode") == "idle"
+    page.click("[aria-label='Dismiss this message']")
+    assert page.is_hidden("#alert")
+    give(page, "notes.txt", b"no audio at all")
+    wait_for_words(page, "no audio can be decoded")
+    give(page, "empty.wav", b"")
+    page.wait_for_selector("#alert:not([hidden])")
+
+
+def test_a_server_that_goes_leaves_the_recording(
+    visit: Callable[..., Page], real_detector: Detector
+) -> None:
+    with running(real_detector) as (server, address):
+        page = visit(address, expect="ERR_CONNECTION_REFUSED")
+        page.click("#mic")
+        page.wait_for_selector("#segments li[data-end]")
+        server.handle_exit(signal.SIGTERM, None)
+        page.wait_for_selector("body[data-mode=file]")
+        assert "shutting down" in page.inner_text("[role=alert]")
+        assert rows(page)
+        until(lambda: not server.started or not server.servers[0].is_serving(), PATIENCE_S)
+        set_slider(page, "threshold", 0.6)
+        wait_for_words(page, "can’t be reached")
+
+
+def test_the_page_is_used_by_keyboard_alone(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "sample":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#segments li")
+    page.focus("#seek")
+    page.keyboard.press("End")
+    assert page.inner_text("#clock-time").startswith("0:24")
