@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from vad.config import Segmentation
 from vad.events import SpeechDiscarded, SpeechEvent, SpeechStarted, SpeechStopped, StopReason
 from vad.frames import HOP_MS, ceil_frames, frame_end_ms
+from vad.open_segment import OpenSegment
 from vad.sums import RunningSum, Values, as_probabilities, check_end, past_frame, unit
 
 _NEVER = sys.maxsize  # a number of frames that no stream reaches
@@ -58,7 +59,7 @@ class Segmenter:
     ) -> None:
         self._known_at_ms = known_at_ms
         self._state = State.SILENCE
-        self._segment: _Segment | None = None
+        self._segment: OpenSegment | None = None
         self._sum = RunningSum()
         self._next_id = 0
         self._previous_end_ms = 0
@@ -179,7 +180,7 @@ class Segmenter:
     # Transitions.
 
     @property
-    def _open_segment(self) -> _Segment:
+    def _open_segment(self) -> OpenSegment:
         assert self._segment is not None, self._state
         return self._segment
 
@@ -188,12 +189,12 @@ class Segmenter:
         start_ms = max(padded_ms, self._previous_end_ms)
         first = start_ms // HOP_MS
         self._start(
-            _Segment(self._next_id, self.frames, start_ms, first, self._sum.before(first)),
+            OpenSegment(self._next_id, self.frames, start_ms, first, self._sum.before(first)),
             probability,
             State.SPEECH,
         )
 
-    def _start(self, segment: _Segment, probability: float, state: State) -> None:
+    def _start(self, segment: OpenSegment, probability: float, state: State) -> None:
         self._segment, self._state = segment, state
         self._next_id += 1
         known_ms = self._known_at_ms(self.frames)
@@ -279,33 +280,3 @@ class Segmenter:
     def _take_events(self) -> list[SpeechEvent]:
         events, self._events = self._events, []
         return events
-
-
-@dataclass(slots=True)
-class _Segment:
-    """The segment in hand.
-
-    Its mean probability needs the running sum at its two padded ends only. Where an end lies
-    may be known long before the stream gets there or long after; the sum is noted as soon as
-    both are known, so that no probability has to be kept.
-    """
-
-    segment_id: int
-    onset: int  # frame of the first speech, before padding
-    start_ms: int
-    first: int  # frame in which the padded segment starts
-    sum_to_first: float
-    silence: int = 0  # frame at which the last silence began
-    end_ms: int = 0  # the padded end, should that silence last
-    last: int = -1  # frame before which that end lies
-    sum_to_last: float = math.nan
-    cut: int = 0  # the least probable frame of the second half so far
-    cut_probability: float = math.inf
-    sum_to_cut: float = math.nan
-
-    def reached(self, running: RunningSum) -> None:
-        """Notes the sum where the stream has just reached an end of the padded segment."""
-        if self.first == running.frames:
-            self.sum_to_first = running.total
-        if self.last == running.frames:
-            self.sum_to_last = running.total

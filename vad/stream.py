@@ -153,8 +153,13 @@ class Stream:
         return as_float(block)
 
     def _take(self, samples: NDArray[np.float32]) -> list[Event]:
-        self._received += len(samples)
-        return self._take_resampled(self._resampler.push(samples))
+        events: list[Event] = []
+        # A second at a time: where many share the engine, others get their turn in between.
+        for start in range(0, len(samples), self.sample_rate):
+            piece = samples[start : start + self.sample_rate]
+            self._received += len(piece)
+            events += self._take_resampled(self._resampler.push(piece))
+        return events
 
     def _take_resampled(self, samples: NDArray[np.float32]) -> list[Event]:
         before = self._track.session.frames

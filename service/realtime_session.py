@@ -1,0 +1,255 @@
+"""The Realtime protocol, without I/O: client events in, server events out.
+
+    connecting ── open() ──▶ open ── fail() ──▶ draining ── closed() ──▶ closed
+        └──────────────── fail() ───────────────▶ ┘
+
+Speech goes from its start to its end like this:
+
+    (held back) ── long enough ──▶ speech_started ──┬── silence ──▶ speech_stopped, committed, item
+         │                                          ├── commit ───▶ speech_stopped, committed, item
+         └── too short: nothing is said             └── all else ─▶ speech_stopped
+
+Whatever ends a session, each `speech_started` gets exactly one `speech_stopped`; `closed()`
+returns those that no one can be told any more, for the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from service.errors import (
+    EventRefused,
+    MessageTooLarge,
+    StreamTooFast,
+    StreamTooLong,
+    UnsupportedFrame,
+)
+from service.ledger import Ledger
+from service.problems import INTERNAL, problem_type
+from service.protocol import NORMAL_CLOSURE, State, StreamLimits, reason_of
+from service.realtime_config import Config, described, updated
+from service.realtime_items import BETA, CURRENT, Narrator
+from service.realtime_messages import (
+    NO_ANSWERS,
+    OUT_OF_SCOPE,
+    Append,
+    NoFields,
+    ServerEvent,
+    Update,
+    decode,
+    decode_audio,
+    validated,
+)
+from service.realtime_turns import InputBuffer, Turns
+from vad import Detector, Segmentation
+from vad.events import Event, SpeechEvent, StopReason
+
+_OVER = (State.DRAINING, State.CLOSED)
+MIN_COMMIT_MS = 100  # what OpenAI's own server asks for
+QUERY = frozenset({"model"})
+
+
+class RealtimeSession:
+    """One session; not thread-safe: one call at a time.
+
+    Args:
+        detector: makes the streams that find the speech.
+        limits: enforced here, but for idleness.
+        session_id: told to the client; ids of events and items derive from it.
+        beta: whether the client asked for the protocol of the beta.
+        clock: seconds, from any start; audio may be only so far ahead of it.
+
+    Attributes:
+        state, close_code, reason, failure, audio_ms, ledger: as of `service.session`.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        limits: StreamLimits,
+        session_id: str,
+        *,
+        beta: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state = State.CONNECTING
+        self.close_code = NORMAL_CLOSURE
+        self.reason: StopReason | None = None
+        self.failure: BaseException | None = None
+        self.audio_ms = 0
+        self.ledger = Ledger()
+        self._detector, self._limits = detector, limits
+        self._session_id = session_id
+        self._clock, self._opened_at = clock, 0.0
+        self._buffer = InputBuffer(Config().format)
+        self._narrator = Narrator(session_id, self._buffer)
+        self._configure(Config(beta=beta))
+        self._turns: Turns | None = None
+        self._segments = 0
+        self._serve: Mapping[str, Callable[[Mapping[str, Any]], list[ServerEvent]]] = {
+            "session.update": self._update,
+            "input_audio_buffer.append": self._append,
+            "input_audio_buffer.commit": self._commit,
+            "input_audio_buffer.clear": self._clear,
+        }
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes messages."""
+        return self.state is State.OPEN
+
+    def open(self, query: Iterable[tuple[str, str]]) -> list[ServerEvent]:
+        """The connection is made; any model may be asked for, the loaded one is told."""
+        for name, _ in query:
+            if name not in QUERY:
+                return self.fail(
+                    EventRefused("unknown_parameter", f"Unknown query parameter: {name!r}.", name)
+                )
+        self.state, self._opened_at = State.OPEN, self._clock()
+        return [self._narrator.created(self._described())]
+
+    def receive_bytes(self, data: bytes) -> list[ServerEvent]:
+        """A binary frame, of which the protocol has none."""
+        return self.fail(UnsupportedFrame("audio is sent as input_audio_buffer.append, in base64"))
+
+    def receive_text(self, text: str) -> list[ServerEvent]:
+        """A text frame: an event."""
+        event_id: str | None = None
+        try:
+            if len(text.encode(errors="replace")) > self._limits.max_message_bytes:
+                limit = self._limits.max_message_bytes
+                raise MessageTooLarge(f"a message may have {limit} bytes")
+            event = decode(text)
+            event_id = event.event_id
+            return self._handler(event.type)(event.values)
+        except EventRefused as exc:
+            return [self._narrator.error(exc, event_id)]
+        except Exception as exc:
+            return self.fail(exc, event_id)
+
+    def fail(self, exc: BaseException, event_id: str | None = None) -> list[ServerEvent]:
+        """Something other than the client's wish ends the session."""
+        if self.state in _OVER:
+            return []
+        kind = problem_type(exc)
+        self.close_code = kind.close_code
+        self.failure = exc if kind is INTERNAL else None
+        last = self._narrator.speech(self._final(reason_of(exc)))
+        return [*last, self._narrator.error(exc, event_id)]
+
+    def closed(self, reason: StopReason = "disconnect") -> list[SpeechEvent]:
+        """The connection is gone.
+
+        Returns:
+            Events that the client was not told.
+        """
+        events = [] if self.state in _OVER else self._final(reason)
+        self.state = State.CLOSED
+        return [event for event in events if isinstance(event, SpeechEvent)]
+
+    # What clients ask for.
+
+    def _handler(self, kind: str) -> Callable[[Mapping[str, Any]], list[ServerEvent]]:
+        if kind in OUT_OF_SCOPE:
+            raise EventRefused("not_supported", f"{kind} is not served: {NO_ANSWERS}.", "type")
+        if kind not in self._serve:
+            known = ", ".join(map(repr, self._serve))
+            message = f"Invalid value: {kind[:64]!r}. Supported values are: {known}."
+            raise EventRefused("invalid_value", message, "type")
+        return self._serve[kind]
+
+    def _update(self, values: Mapping[str, Any]) -> list[ServerEvent]:
+        new, old = updated(self._config, validated(Update, values).session), self._config
+        if new.format is not old.format and self._buffer.length_ms:
+            where = "input_audio_format" if new.beta else "audio.input.format"
+            message = f"Commit or clear the {self._buffer.length_ms} ms in the buffer first."
+            raise EventRefused("invalid_value", message, f"session.{where}")
+        out: list[ServerEvent] = []
+        if new.turn_detection is None or new.format is not old.format:
+            out = self._reported(self._finish_turns("flush"))
+        elif self._turns is not None:
+            self._turns.update(**new.turn_detection.changes())
+        if new.format is not old.format:
+            self._buffer.clear()
+            self._buffer.format = new.format
+        self._configure(new)
+        return [*out, self._narrator.updated(self._described())]
+
+    def _append(self, values: Mapping[str, Any]) -> list[ServerEvent]:
+        data = decode_audio(validated(Append, values).audio)
+        room = self._buffer.room(self._limits.max_stream_s)
+        if self._config.turn_detection is not None and self._turns is None:
+            self._turns = self._begin(self._config.turn_detection.segmentation())
+        samples = self._buffer.append(data[:room])
+        self.audio_ms = self._buffer.end_ms
+        self._check_lead()
+        out = [] if self._turns is None else self._reported(self._turns.push(samples))
+        if len(data) > room:
+            limit = self._limits.max_stream_s
+            out += self.fail(StreamTooLong(f"a session may have {limit:g} s of audio"))
+        return out
+
+    def _commit(self, values: Mapping[str, Any]) -> list[ServerEvent]:
+        validated(NoFields, values)
+        if (length := self._buffer.length_ms) < MIN_COMMIT_MS:
+            raise EventRefused(
+                "input_audio_buffer_commit_empty",
+                f"Error committing input audio buffer: buffer too small. Expected at least "
+                f"{MIN_COMMIT_MS}ms of audio, but buffer only has {length}ms of audio.",
+            )
+        out = [] if self._turns is None else self._reported(self._turns.flush())
+        out += self._narrator.committed(self._buffer.end_ms)
+        if self._turns is not None:
+            self._turns.floor_ms = self._buffer.start_ms
+        return out
+
+    def _clear(self, values: Mapping[str, Any]) -> list[ServerEvent]:
+        validated(NoFields, values)
+        # A new stream, since what was cleared must not be heard in what comes next.
+        out = self._reported(self._finish_turns("reset"))
+        self._buffer.clear()
+        return [*out, self._narrator.cleared()]
+
+    def _configure(self, config: Config) -> None:
+        self._config = config
+        self._narrator.item_events = BETA if config.beta else CURRENT
+
+    def _described(self) -> dict[str, Any]:
+        return described(self._config, self._session_id, self._detector.name)
+
+    # What becomes of audio.
+
+    def _begin(self, segmentation: Segmentation) -> Turns:
+        form = self._buffer.format
+        stream = self._detector.stream(
+            form.sample_rate, encoding=form.encoding, segmentation=segmentation
+        )
+        return Turns(stream, self._buffer.end_ms, self._segments)
+
+    def _check_lead(self) -> None:
+        limit = self._limits.max_stream_lead_s
+        if limit is not None and self.audio_ms / 1000 - (self._clock() - self._opened_at) > limit:
+            raise StreamTooFast(f"a session may be {limit:g} s ahead of the clock")
+
+    def _reported(self, events: Iterable[Event]) -> list[ServerEvent]:
+        return self._narrator.speech(self.ledger.enter(events))
+
+    def _finish_turns(self, reason: StopReason) -> list[Event]:
+        turns, self._turns = self._turns, None
+        if turns is None:
+            return []
+        events = turns.finish(reason)
+        self._segments = turns.next_id
+        return events
+
+    def _final(self, reason: StopReason) -> list[Event]:
+        """Ends what is open, whatever state the detector is in; returns it booked."""
+        events: list[Event] = []
+        try:
+            events = self.ledger.enter(self._finish_turns(reason))
+        except Exception as exc:
+            self.failure = self.failure or exc
+        self.state, self.reason = State.DRAINING, reason
+        return events + self.ledger.settle(self.audio_ms, reason)

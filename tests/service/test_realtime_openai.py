@@ -1,0 +1,186 @@
+"""OpenAI's own client against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from openai import AsyncOpenAI
+from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
+
+from vad import PRESETS, Detector, Segmentation
+
+from .realtime_kit import running
+
+PATH = "/v1/realtime?model=gpt-realtime"
+
+
+@pytest.fixture(scope="module")
+def address(real_detector: Detector) -> Iterator[str]:
+    with running(real_detector) as (_, address):
+        yield address
+
+
+def openai(address: str, key: str = "any") -> AsyncOpenAI:
+    return AsyncOpenAI(
+        api_key=key, base_url=f"http://{address}/v1", websocket_base_url=f"ws://{address}/v1"
+    )
+
+
+CURRENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+BETA: TypeAdapter[Any] = TypeAdapter(BetaServerEvent)
+# Of the current API, of the beta, of `vad`, of libsndfile; Hz.
+FORMATS = [
+    ({"type": "audio/pcm", "rate": 24_000}, "pcm16", "pcm_s16le", "PCM_16", 24_000),
+    ({"type": "audio/pcmu"}, "g711_ulaw", "mulaw", "ULAW", 8_000),
+    ({"type": "audio/pcma"}, "g711_alaw", "alaw", "ALAW", 8_000),
+]
+
+
+def coded(path: Path, rate: int, subtype: str) -> bytes:
+    """A recording, and silence enough to end its last turn, as headerless audio."""
+    samples, own_rate = soundfile.read(path, dtype="int16")
+    file = io.BytesIO()
+    resampled = np.asarray(soxr.resample(samples, own_rate, rate))
+    ended = np.concatenate([resampled, np.zeros(rate, np.int16)])
+    soundfile.write(file, ended, rate, format="RAW", subtype=subtype)
+    return file.getvalue()
+
+
+async def stream(connection: Any, data: bytes, size: int) -> list[Any]:
+    """Sends audio; all events up to an error that is provoked at the end."""
+    for i in range(0, len(data), size):
+        audio = base64.b64encode(data[i : i + size]).decode()
+        await connection.input_audio_buffer.append(audio=audio)
+    await connection.response.create()
+    events = []
+    while not events or events[-1].type != "error":
+        events.append(await asyncio.wait_for(connection.recv(), 120))
+    return events
+
+
+def turns(events: list[Any], items: list[str]) -> list[tuple[int, int]]:
+    """Start and end of each turn; checks that all that belongs to one has come, in order."""
+    found, previous = [], None
+    *talk, refusal = events
+    assert refusal.error.code == "not_supported"
+    prefix = "input_audio_buffer."
+    pattern = [f"{prefix}speech_started", f"{prefix}speech_stopped", f"{prefix}committed", *items]
+    assert [event.type for event in talk] == pattern * (len(talk) // len(pattern))
+    for i in range(0, len(talk), len(pattern)):
+        started, stopped, committed, *rest = talk[i : i + len(pattern)]
+        assert started.item_id == stopped.item_id == committed.item_id
+        assert {event.item.id for event in rest} == {started.item_id}
+        assert committed.previous_item_id == previous
+        previous = committed.item_id
+        found.append((started.audio_start_ms, stopped.audio_end_ms))
+    return found
+
+
+def expected(
+    detector: Detector, data: bytes, encoding: str, rate: int, segmentation: Segmentation
+) -> list[tuple[int, int]]:
+    """What `vad detect` finds in the same bytes with the same parameters."""
+    found = detector.detect(data, rate, encoding=encoding, segmentation=segmentation)
+    return [(round(1000 * s.start), round(1000 * s.end)) for s in found.speech]
+
+
+OPENAI = PRESETS["openai"]
+
+
+@pytest.mark.parametrize(("form", "encoding", "subtype", "rate"), [(f[0], *f[2:]) for f in FORMATS])
+def test_the_client_of_openai_gets_what_a_file_gives(
+    form: Any,
+    encoding: str,
+    subtype: str,
+    rate: int,
+    address: str,
+    data_dir: Path,
+    real_detector: Detector,
+) -> None:
+    data = coded(data_dir / "speech.wav", rate, subtype)
+    vad = {
+        "type": "server_vad",
+        "threshold": 0.6,
+        "prefix_padding_ms": 100,
+        "silence_duration_ms": 250,
+        "create_response": True,
+        "interrupt_response": True,
+    }
+
+    async def talk() -> list[Any]:
+        async with openai(address).realtime.connect(model="gpt-realtime") as connection:
+            created = await connection.recv()
+            assert created.type == "session.created"
+            given: Any = {"format": form, "turn_detection": vad}
+            session: Any = {"type": "realtime", "audio": {"input": given}}
+            await connection.session.update(session=session)
+            updated = await connection.recv()
+            assert updated.type == "session.updated"
+            effective = updated.session.audio.input
+            assert effective.format.type == form["type"]
+            assert effective.turn_detection.silence_duration_ms == 250
+            assert effective.turn_detection.create_response is False
+            return [created, updated, *await stream(connection, data, rate // 5)]
+
+    created, updated, *events = asyncio.run(talk())
+    for event in (created, updated, *events):
+        CURRENT.validate_json(event.to_json())
+    segmentation = OPENAI.updated(
+        threshold=0.6, start_pad_ms=100, min_silence_duration_ms=250, end_pad_ms=250
+    )
+    found = turns(events, ["conversation.item.added", "conversation.item.done"])
+    assert found == expected(real_detector, data, encoding, rate, segmentation)
+    assert len(found) > 3
+
+
+def test_so_does_its_client_of_the_beta(
+    address: str, data_dir: Path, real_detector: Detector
+) -> None:
+    data = coded(data_dir / "speech.wav", 8000, "ULAW")
+
+    async def talk() -> list[Any]:
+        async with openai(address).beta.realtime.connect(model="gpt-4o-realtime") as connection:
+            created = await connection.recv()
+            assert created.type == "session.created"
+            assert created.session.input_audio_format == "pcm16"
+            await connection.session.update(
+                session={
+                    "modalities": ["text"],
+                    "input_audio_format": "g711_ulaw",
+                    "turn_detection": {"type": "server_vad", "silence_duration_ms": 200},
+                }
+            )
+            updated = await connection.recv()
+            assert updated.type == "session.updated"
+            assert updated.session.input_audio_format == "g711_ulaw"
+            assert updated.session.turn_detection.threshold == OPENAI.threshold
+            return [created, *await stream(connection, data, 1600)]
+
+    created, *events = asyncio.run(talk())
+    for event in events:  # of sessions, its types allow OpenAI's own models only
+        BETA.validate_json(event.to_json())
+    assert created.session.model == real_detector.name
+    segmentation = OPENAI.updated(min_silence_duration_ms=200, end_pad_ms=200)
+    found = turns(events, ["conversation.item.created"])
+    assert found == expected(real_detector, data, "mulaw", 8000, segmentation)
+
+
+def test_the_client_of_openai_gives_its_key_in_the_header() -> None:
+    async def first(key: str) -> Any:
+        async with openai(address, key).realtime.connect(model="m") as connection:
+            return await connection.recv()
+
+    with running(api_keys=("secret",)) as (_, address):
+        assert asyncio.run(first("secret")).type == "session.created"
+        assert asyncio.run(first("wrong")).error.code == "unauthorised"
