@@ -1,0 +1,124 @@
+"""The container's files agree with the package and with one another."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+# Of its own index; see the Dockerfile.
+FROM_PYTORCH = ("torch", "torchaudio")
+
+
+def instructions() -> list[tuple[str, str]]:
+    lines = [line for line in DOCKERFILE.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(o, r) for o, r in (line.split(None, 1) for line in joined.splitlines() if line)]
+
+
+def pins(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9_.-]+)==(\S+)", lock, re.MULTILINE))
+
+
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return found
+
+
+def test_the_lock_satisfies_the_package() -> None:
+    locked = pins(LOCK)
+    for text in project()["project"]["dependencies"]:
+        wanted = Requirement(text)
+        if wanted.name in FROM_PYTORCH:
+            assert wanted.name not in locked
+        else:
+            assert wanted.specifier.contains(locked[wanted.name]), text
+    torch = next(r for r in project()["project"]["dependencies"] if r.startswith("torch>"))
+    [version] = re.findall(r"^ARG TORCH=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert Requirement(torch).specifier.contains(version)
+    [builder] = project()["build-system"]["requires"]
+    build = pins((ROOT / "requirements-build.lock").read_text())
+    assert Requirement(builder).specifier.contains(build[Requirement(builder).name])
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-build.lock"])
+def test_every_locked_package_has_hashes(name: str) -> None:
+    entries = re.split(r"^(?=[a-z0-9])", (ROOT / name).read_text(), flags=re.MULTILINE)[1:]
+    assert len(entries) > 4
+    for entry in entries:
+        assert "--hash=sha256:" in entry, entry.splitlines()[0]
+    assert "file://" not in (ROOT / name).read_text()
+
+
+def test_the_image_is_run_by_nobody_special_and_ends_on_a_signal() -> None:
+    found = dict(instructions())  # the last of each kind: the final stage's
+    assert found["USER"] == "10001:10001"
+    assert json.loads(found["ENTRYPOINT"]) == ["tini", "--", "vad"]
+    assert json.loads(found["CMD"]) == ["serve"]
+    check = found["HEALTHCHECK"]
+    command = json.loads(check[check.index("CMD") + 4 :])
+    assert command[:2] == ["python", "-c"]
+    compile(command[2], "HEALTHCHECK", "exec")
+    assert "/healthz/ready" in command[2]
+    final = [operation for operation, _ in instructions()]
+    last_stage = final[len(final) - final[::-1].index("FROM") :]
+    assert last_stage.count("RUN") == 1
+    assert "gcc" not in DOCKERFILE
+
+
+def test_what_is_copied_is_there_and_not_ignored() -> None:
+    kept = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    for operation, rest in instructions():
+        if operation == "COPY" and not rest.startswith("--from"):
+            for name in rest.split()[:-1]:
+                assert (ROOT / name).exists()
+                assert name in kept
+
+
+def test_a_wheel_carries_weights_and_page(tmp_path: Path) -> None:
+    """What the build stage builds, from what it copies."""
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("models", "vad", "service"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    [wheel] = (tmp_path / "dist").iterdir()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "vad/models/convad-base/model.safetensors" in names
+    assert "service/web/index.html" in names
+
+
+def test_compose_is_locked_down() -> None:
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["convad"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert any(mount.startswith("/tmp:") for mount in service["tmpfs"])
+    assert {"cpus", "mem_limit", "pids_limit", "healthcheck"} <= set(service)
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    compile(service["healthcheck"]["test"][-1], "healthcheck", "exec")
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,181 @@
+"""One file on its way to the service: what is sent, and its segments as they come back."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, BinaryIO, Literal, TypedDict
+
+from vad.client.answers import Detection, SegmentLines
+from vad.errors import ParameterError
+from vad.segments import Segment
+
+Audio = str | os.PathLike[str] | bytes | BinaryIO
+Channels = Literal["mix", "separate"] | int
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+Part = tuple[str, bytes | BinaryIO, str]
+
+
+class Thresholds(TypedDict, total=False):
+    """The parameters of `vad.Segmentation`, where their meaning and defaults stand."""
+
+    threshold: float
+    neg_threshold: float
+    min_speech_duration_ms: int
+    min_silence_duration_ms: int
+    max_speech_duration_s: float
+    speech_pad_ms: int
+    start_pad_ms: int
+    end_pad_ms: int
+
+
+@dataclass(frozen=True)
+class FileQuery:
+    """The parameters of `POST /v1/vad`, apart from thresholds."""
+
+    sample_rate: int | None
+    encoding: Encoding | None
+    channels: Channels
+    probabilities: bool
+    model: str | None
+
+    def values(self, thresholds: Thresholds, format: str) -> dict[str, str]:
+        """All of them as the query that says so."""
+        include = "probabilities" if self.probabilities else None
+        own = {**vars(self), "probabilities": None, "include": include, "response_format": format}
+        return as_query({**own, **thresholds})
+
+
+def as_query(values: dict[str, Any]) -> dict[str, str]:
+    """Values as a query has them; None is left out."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+class Upload:
+    """Audio to be sent, more than once if need be.
+
+    Args:
+        audio: a path, bytes, or a binary file: from its start if it can seek, else as it comes.
+
+    Attributes:
+        name: of the file.
+        repeatable: whether it can be sent again. What comes from a pipe can't.
+
+    Raises:
+        ParameterError: `audio` is none of these.
+    """
+
+    def __init__(self, audio: Audio) -> None:
+        self.repeatable = True
+        if isinstance(audio, str | os.PathLike):
+            self.name = PurePath(audio).name
+        elif isinstance(audio, bytes | bytearray | memoryview):
+            audio, self.name = bytes(audio), "audio"
+        elif hasattr(audio, "read") and not isinstance(audio, io.TextIOBase):
+            own = getattr(audio, "name", None)
+            self.name = PurePath(own).name if isinstance(own, str) else "audio"
+            self.repeatable = bool(getattr(audio, "seekable", lambda: False)())
+        else:
+            kind = type(audio).__name__
+            raise ParameterError("audio", f"must be a path, bytes or a binary file, not {kind}")
+        self._audio: str | os.PathLike[str] | bytes | BinaryIO = audio
+
+    @contextmanager
+    def open(self) -> Iterator[dict[str, Part]]:
+        """The `files` of one request.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        # The service goes by content, so no type is guessed here.
+        media_type = "application/octet-stream"
+        if isinstance(self._audio, str | os.PathLike):
+            with open(self._audio, "rb") as file:
+                yield {"file": (self.name, file, media_type)}
+        elif isinstance(self._audio, bytes) or self.repeatable:
+            yield {"file": (self.name, self._audio, media_type)}
+        else:
+            yield {"file": (self.name, _Pipe(self._audio), media_type)}  # type: ignore[dict-item]
+
+
+class _Pipe:
+    """A file without a length. httpx takes a pipe's, which the system gives as 0, for true."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+
+
+class SegmentIterator:
+    """Gives each segment as it arrives; a context manager, for who doesn't read to the end.
+
+    Attributes:
+        result: everything, once the iteration is through.
+    """
+
+    def __init__(self, lines: Generator[str, None, None], name: str) -> None:
+        self._lines = lines
+        self._reader = SegmentLines(name)
+
+    @property
+    def result(self) -> Detection:
+        return self._reader.result
+
+    def __iter__(self) -> SegmentIterator:
+        return self
+
+    def __next__(self) -> Segment:
+        for line in self._lines:
+            if (segment := self._reader.feed(line)) is not None:
+                return segment
+        self._reader.finish()
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stops the work in the service, too."""
+        self._lines.close()
+
+    def __enter__(self) -> SegmentIterator:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class AsyncSegmentIterator:
+    """`SegmentIterator` for `async for` and `async with`."""
+
+    def __init__(self, lines: AsyncGenerator[str, None], name: str) -> None:
+        self._lines = lines
+        self._reader = SegmentLines(name)
+
+    @property
+    def result(self) -> Detection:
+        return self._reader.result
+
+    def __aiter__(self) -> AsyncSegmentIterator:
+        return self
+
+    async def __anext__(self) -> Segment:
+        async for line in self._lines:
+            if (segment := self._reader.feed(line)) is not None:
+                return segment
+        self._reader.finish()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stops the work in the service, too."""
+        await self._lines.aclose()
+
+    async def __aenter__(self) -> AsyncSegmentIterator:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
