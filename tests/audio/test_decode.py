@@ -26,9 +26,9 @@ FILES = {
     "speech-48k-stereo.flac": SourceInfo("flac", "flac", 48_000, 2),
     "speech.mp3": SourceInfo("mp3", "mp3", 16_000, 1),
     "speech.opus": SourceInfo("ogg", "opus", 48_000, 1),
-    "speech.m4a": SourceInfo("m4a", "aac", 16_000, 1),
+    "speech.m4a": SourceInfo("m4a", "aac", 44_100, 1),
     "speech.webm": SourceInfo("webm", "opus", 48_000, 1),
-    "speech.mp4": SourceInfo("mp4", "aac", 16_000, 1),
+    "speech.mp4": SourceInfo("mp4", "aac", 44_100, 1),
     "speech.amr": SourceInfo("amr", "amr_nb", 8000, 1),
 }
 # Codecs that say nowhere how long they delay what they encode.

@@ -58,9 +58,9 @@ def main(librivox: Path) -> None:
     for name, codec, rate, bit_rate, picture in (
         ("speech.mp3", "libmp3lame", RATE, 32_000, False),
         ("speech.opus", "libopus", 48_000, 24_000, False),
-        ("speech.m4a", "aac", RATE, 32_000, False),
+        ("speech.m4a", "aac", 44_100, 64_000, False),
         ("speech.webm", "libopus", 48_000, 24_000, False),
-        ("speech.mp4", "aac", RATE, 32_000, True),
+        ("speech.mp4", "aac", 44_100, 64_000, True),
         ("speech.amr", "libopencore_amrnb", 8000, 12_200, False),
     ):
         encode(name, codec, speech, rate, bit_rate=bit_rate, picture=picture)

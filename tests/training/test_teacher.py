@@ -14,7 +14,7 @@ from vad.training.loop import Scenes, Trainer, loss_of
 from vad.training.mixing import Mixer, SceneRecipe
 from vad.training.prepare import Cached
 from vad.training.recipe import Recipe
-from vad.training.teacher import UNTAUGHT, hints
+from vad.training.teacher import UNTAUGHT, hints, together
 
 Audio = NDArray[np.float32]
 
@@ -33,6 +33,11 @@ def test_each_teacher_hears_its_share_of_the_scenes_with_speech() -> None:
     silence = np.full(10, NON_SPEECH, np.int8)
     assert (hints(audio, silence, teachers, 1.0, rng) == UNTAUGHT).all()  # type: ignore[arg-type]
     assert (hints(audio, talk, [], 1.0, rng) == UNTAUGHT).all()
+
+
+def test_together_they_say_the_mean_logit() -> None:
+    heard = together([constant(0.9), constant(0.1)])(np.zeros(1600, np.float32))  # type: ignore[list-item]
+    np.testing.assert_allclose(heard, 0.5, atol=1e-6)
 
 
 def entropy(logit: float, target: float) -> float:
@@ -60,6 +65,9 @@ def test_teachers_are_called_only_for_recipes_that_want_them(
     found = [taught[i] for i in range(4)]
     assert any((heard == 0.25).all() for _, _, heard in found)
     assert all(torch.equal(taught[i][0], plain[i][0]) for i in range(4))
+    monkeypatch.setattr(loop, "references", lambda: [constant(0.9), constant(0.1)])
+    both = Scenes(mixer, Recipe(teacher=0.5, taught=1.0, ensemble=True))
+    assert any(torch.allclose(both[i][2], torch.tensor(0.5)) for i in range(4))
 
 
 def test_run_with_teachers_learns_from_them(

@@ -27,7 +27,7 @@ from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
 from vad.training.prepare import references
 from vad.training.recipe import Recipe
-from vad.training.teacher import UNTAUGHT, hints
+from vad.training.teacher import UNTAUGHT, hints, together
 
 Scores = dict[str, float]
 
@@ -50,6 +50,8 @@ class Scenes(Dataset[tuple[Tensor, Tensor, Tensor]]):
         audio, labels = self.mixer.scene(rng)
         if self._teachers is None:  # in the process that needs them: they can't be sent to it
             self._teachers = references() if self.recipe.teacher else []
+            if self._teachers and self.recipe.ensemble:
+                self._teachers = [together(self._teachers)]
         heard = hints(audio, labels, self._teachers, self.recipe.taught, rng)
         return torch.from_numpy(audio), torch.from_numpy(labels), torch.from_numpy(heard)
 

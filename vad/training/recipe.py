@@ -31,6 +31,7 @@ class Recipe:
             makes of the mixed scene. It knows pauses inside talk from silence, and speech that
             can still be heard from speech that is drowned, which the clean clip's labels don't.
         taught: share of the scenes with speech that a reference hears.
+        ensemble: whether all references hear such a scene, rather than one drawn by lot.
         smoothing: labels become this and 1 − this, so that 0.5 stays meaningful.
         seed: of weights and scenes.
         scenes: how they are mixed.
@@ -47,6 +48,7 @@ class Recipe:
     worst_tenth: float = 0.5
     teacher: float = 0.0
     taught: float = 0.6
+    ensemble: bool = False
     smoothing: float = 0.01
     seed: int = 1
     scenes: SceneRecipe = field(default_factory=SceneRecipe)

@@ -2,7 +2,8 @@
 
 The labels come from clean clips and say nothing about what can still be heard in a mixture, nor
 do they tell a pause inside a sentence from silence. Detectors that learnt from other data do;
-silero-vad and FireRedVAD together err less than either, so each hears half of the scenes.
+silero-vad and FireRedVAD together err less than either, so each hears half of the scenes,
+or both hear each.
 After Hinton et al., "Distilling the Knowledge in a Neural Network" (2015).
 """
 
@@ -13,9 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from vad.training.effects import Audio, Rng
-from vad.training.labels import SPEECH, Labels, Probabilities, Reference
+from vad.training.labels import SPEECH, Labels, Probabilities, Reference, combine
 
 UNTAUGHT = -1.0  # of frames that no reference has heard
+
+
+def together(teachers: Sequence[Reference]) -> Reference:
+    """All of them as one: the mean of their logits."""
+    return lambda audio: combine([hears(audio) for hears in teachers])
 
 
 def hints(
