@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from service import files, logs, ops, problems, streams
+from service import files, logs, ops, page, problems, realtime, speaches, streams
+from service.security import authorise, take_place
 from service.settings import Settings
 from service.state import Service
 from vad import Detector, __version__
@@ -42,6 +44,26 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
     app.state.service = service
     app.add_middleware(logs.RequestContext, metrics=service.metrics)
     problems.install(app)
-    for module in (files, streams, ops):
-        app.include_router(module.router)
+    _allow_origins(app, service.settings)
+    # Health, version, documents and the page tell nothing that a client without a key may not
+    # know; the rest does work or shows how much work there is.
+    guarded = [Depends(authorise)] if service.keys else []
+    for module in (files, speaches):
+        app.include_router(module.router, dependencies=[*guarded, Depends(take_place)])
+    app.include_router(ops.guarded, dependencies=guarded)
+    for open_module in (streams, realtime, ops, page):
+        app.include_router(open_module.router)
+    app.include_router(streams.fallback)
     return app
+
+
+def _allow_origins(app: FastAPI, settings: Settings) -> None:
+    """Lets the allowed pages read answers; outermost, so that they can read failures too."""
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Authorization", "Content-Type", logs.HEADER],
+            expose_headers=[logs.HEADER, "Retry-After", "WWW-Authenticate"],
+        )

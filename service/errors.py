@@ -3,11 +3,20 @@
     ServiceError
     ├── NotReady                the model is not loaded yet
     ├── ShuttingDown            the server is on its way out
+    ├── Unauthorised            no key, or none that is known
+    ├── OriginNotAllowed        a browser's page from elsewhere
+    ├── UnknownPath             no WebSocket is served there
     ├── TooManyStreams          all places for live streams are taken
+    │   └── KeyStreamsTaken     all those of one key
+    ├── TooManyRequests         all places for requests are taken
+    │   └── KeyRequestsTaken    all those of one key
     ├── ClientGone              nobody is left to answer
     ├── InvalidFields           fields that are unknown, ill-typed or repeated; `.errors`
     ├── BodyTooLarge            more bytes than a request may have
     ├── BodyTooSlow             the body stopped arriving
+    ├── DecodedTooLarge         more bytes, once decoded, than a file may have
+    ├── DecodeTooSlow           a file took too long to decode
+    ├── DecoderFailed           a file upon which the decoder broke down
     ├── TooManyFiles            more files than a request may have
     ├── MalformedBody           a multipart body that does not parse
     ├── UnsupportedMedia        a body of a type that holds no audio
@@ -15,11 +24,14 @@
     └── StreamError             what goes wrong on a WebSocket
         ├── UnknownMessage      no message of that type
         ├── NotAllowed          a message that the stream's state does not allow
+        ├── EventRefused        an event of the Realtime protocol that can't be served; `.code`
         ├── MalformedMessage    not a JSON object with a type
         ├── UnsupportedFrame    a frame type that the route doesn't take
         ├── MessageTooLarge     more bytes than a message may have
         ├── StreamIdle          no message for too long
-        └── StreamTooLong       more audio than a stream may have
+        ├── StreamTooLong       more audio than a stream may have
+        ├── StreamTooFast       audio too far ahead of the clock
+        └── StreamStalled       a full queue from which nothing was taken for too long
 
 What each means to a client (status, problem type, close code) is told in `problems.py`.
 """
@@ -41,8 +53,40 @@ class ShuttingDown(ServiceError):
     """The server is on its way out."""
 
 
+class Unauthorised(ServiceError):
+    """No key, or none that is known.
+
+    Attributes:
+        challenge: value of `WWW-Authenticate` (RFC 6750 §3).
+    """
+
+    def __init__(self, message: str, challenge: str = 'Bearer realm="convad"') -> None:
+        super().__init__(message)
+        self.challenge = challenge
+
+
+class OriginNotAllowed(ServiceError):
+    """A browser's page from elsewhere."""
+
+
+class UnknownPath(ServiceError):
+    """No WebSocket is served there."""
+
+
 class TooManyStreams(ServiceError):
     """All places for live streams are taken."""
+
+
+class KeyStreamsTaken(TooManyStreams):
+    """All places for live streams of one key are taken."""
+
+
+class TooManyRequests(ServiceError):
+    """All places for requests are taken."""
+
+
+class KeyRequestsTaken(TooManyRequests):
+    """All places for requests of one key are taken."""
 
 
 class ClientGone(ServiceError):
@@ -85,6 +129,18 @@ class BodyTooSlow(ServiceError):
     """The body stopped arriving."""
 
 
+class DecodedTooLarge(ServiceError):
+    """More bytes, once decoded, than a file may have."""
+
+
+class DecodeTooSlow(ServiceError):
+    """A file took too long to decode."""
+
+
+class DecoderFailed(ServiceError):
+    """A file upon which the decoder broke down."""
+
+
 class TooManyFiles(ServiceError):
     """More files than a request may have."""
 
@@ -113,6 +169,19 @@ class NotAllowed(StreamError):
     """A message that the stream's state does not allow."""
 
 
+class EventRefused(StreamError):
+    """An event of the Realtime protocol that can't be served; the session goes on.
+
+    Attributes:
+        code: as in that protocol.
+        param: the parameter at fault, if one is.
+    """
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.param = code, param
+
+
 class MalformedMessage(StreamError):
     """Not a JSON object with a type."""
 
@@ -131,3 +200,11 @@ class StreamIdle(StreamError):
 
 class StreamTooLong(StreamError):
     """More audio than a stream may have."""
+
+
+class StreamTooFast(StreamError):
+    """Audio too far ahead of the clock."""
+
+
+class StreamStalled(StreamError):
+    """A full queue from which nothing was taken for too long."""

@@ -22,7 +22,7 @@ DEFAULT = PRESETS["default"]
 
 
 class SegmentationFields(BaseModel):
-    """`vad.Segmentation` as clients write it; a test holds the two together."""
+    """`vad.Segmentation` as clients write it; a test holds the two together, ranges included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     # What to say of a field that is unknown here but known elsewhere.
@@ -31,30 +31,44 @@ class SegmentationFields(BaseModel):
     lists: ClassVar[frozenset[str]] = frozenset()
 
     threshold: float = Field(
-        default=DEFAULT.threshold, description="a segment opens at this probability, 0.01 to 1"
+        default=DEFAULT.threshold,
+        description="a segment opens at this probability, 0.01 to 1",
+        json_schema_extra={"minimum": 0.01, "maximum": 1},
     )
     neg_threshold: float | None = Field(
         default=DEFAULT.neg_threshold,
         description="below it a silence begins; default: 0.15 below threshold",
+        json_schema_extra={"minimum": 0, "maximum": 1},
     )
     min_speech_duration_ms: int = Field(
-        default=DEFAULT.min_speech_duration_ms, description="shorter speech is discarded"
+        default=DEFAULT.min_speech_duration_ms,
+        description="shorter speech is discarded",
+        json_schema_extra={"minimum": 0, "maximum": 600_000},
     )
     min_silence_duration_ms: int = Field(
-        default=DEFAULT.min_silence_duration_ms, description="silence that ends a segment"
+        default=DEFAULT.min_silence_duration_ms,
+        description="silence that ends a segment",
+        json_schema_extra={"minimum": 0, "maximum": 600_000},
     )
     max_speech_duration_s: float | None = Field(
         default=DEFAULT.max_speech_duration_s,
         description="longer speech is split at its deepest pause",
+        json_schema_extra={"minimum": 1, "maximum": 86_400},
     )
     speech_pad_ms: int = Field(
-        default=DEFAULT.speech_pad_ms, description="added before and after; negative trims"
+        default=DEFAULT.speech_pad_ms,
+        description="added before and after; negative trims",
+        json_schema_extra={"minimum": -10_000, "maximum": 10_000},
     )
     start_pad_ms: int | None = Field(
-        default=DEFAULT.start_pad_ms, description="overrides speech_pad_ms at the start"
+        default=DEFAULT.start_pad_ms,
+        description="overrides speech_pad_ms at the start",
+        json_schema_extra={"minimum": -10_000, "maximum": 10_000},
     )
     end_pad_ms: int | None = Field(
-        default=DEFAULT.end_pad_ms, description="overrides speech_pad_ms at the end"
+        default=DEFAULT.end_pad_ms,
+        description="overrides speech_pad_ms at the end",
+        json_schema_extra={"minimum": -10_000, "maximum": 10_000},
     )
 
     def segmentation(self, base: Segmentation = DEFAULT) -> Segmentation:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service.errors import ClientGone
+from service.feed import Feed
 from service.fields import FileFields, ResponseFormat, parse_text
-from service.intake import receive
+from service.intake import arriving, is_raw, receive
 from service.jobs import FileJob
 from service.negotiation import choose_format
 from service.openapi import DETECT_REQUEST, DETECT_RESPONSES
 from service.problems import problem
 from service.schemas import Batch, Detection
 from service.state import Service
-from service.workers import Cancellation
+from service.workers import Cancellation, Workers
 from vad.formats import MEDIA_TYPES, ndjson_segment, render, render_many
+from vad.segments import Segments
 
 router = APIRouter()
 T = TypeVar("T")
@@ -43,19 +47,46 @@ async def detect(request: Request) -> Response:
     service: Service = request.app.state.service
     service.check_ready()
     query = request.query_params.multi_items()
-    parse_text(FileFields, query)  # a mistake here need not wait for the upload
+    early = parse_text(FileFields, query)  # a mistake here need not wait for the upload
+    accept = ", ".join(request.headers.getlist("Accept"))
+    stop = Cancellation()
     async with AsyncExitStack() as stack:
+        if is_raw(request) and choose_format(early.response_format, accept) == "ndjson":
+            early.check(service.detector.name)
+            if (place := service.live_bodies.take()) is not None:
+                stack.callback(service.live_bodies.give_back, place)
+                body = await stack.enter_async_context(arriving(request, service.settings, stop))
+                work = Work(request, service, (FileJob(service, body, early, stop),), stop)
+                return await work.ndjson(stack, service.bodies, arriving=True)
         intake = await stack.enter_async_context(receive(request, service.settings))
         fields = parse_text(FileFields, [*query, *intake.fields])
         fields.check(service.detector.name)
-        format = choose_format(fields.response_format, ", ".join(request.headers.getlist("Accept")))
-        stop = Cancellation()
+        format = choose_format(fields.response_format, accept)
         jobs = tuple(FileJob(service, file, fields, stop) for file in intake.files)
         work = Work(request, service, jobs, stop)
-        if format != "ndjson":
-            return Response(await work.whole(format), media_type=MEDIA_TYPES[format])
-        await work.begin()
-        return StreamingResponse(work.lines(stack.pop_all()), media_type=MEDIA_TYPES[format])
+        if format == "ndjson":
+            return await work.ndjson(stack, service.files)
+        return Response(await work.whole(format), media_type=MEDIA_TYPES[format])
+
+
+class Lines(StreamingResponse):
+    """Lines as they come; what makes them is closed whatever happens.
+
+    Args:
+        lines: to be sent.
+        arriving: the body still arrives, and is read by somebody else, who sees the client go.
+    """
+
+    def __init__(self, lines: AsyncGenerator[str], *, arriving: bool) -> None:
+        super().__init__(lines, media_type=MEDIA_TYPES["ndjson"])
+        self._lines, self._arriving = lines, arriving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._lines):
+            if self._arriving:
+                await self.stream_response(send)
+            else:
+                await super().__call__(scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -83,32 +114,53 @@ class Work:
                 return await self._run(lambda: render(results[0], format))
             return await self._run(lambda: render_many(results, format))
 
-    async def begin(self) -> None:
-        """Opens a single file, so that one that can't be decoded gets its own status."""
-        if len(self.jobs) == 1:
-            await self._run(self.jobs[0].open)
+    async def ndjson(
+        self, resources: AsyncExitStack, workers: Workers, *, arriving: bool = False
+    ) -> Response:
+        """The answer line by line, begun once a single file is known to hold audio.
 
-    async def lines(self, resources: AsyncExitStack) -> AsyncIterator[str]:
-        """The answer line by line: each file's segments as they become final, then a summary."""
+        Args:
+            resources: taken over, for as long as the answer takes.
+            workers: threads for the jobs.
+            arriving: whether the body still arrives.
+        """
+        first = None
+        if len(self.jobs) == 1:
+            first = Feed(self.jobs[0], workers, self.stop)
+            resources.push_async_callback(first.close)
+            await first.opened()
+        lines = self._lines(resources.pop_all(), workers, first)
+        await anext(lines)  # from here on it closes the resources
+        return Lines(lines, arriving=arriving)
+
+    async def _lines(
+        self, resources: AsyncExitStack, workers: Workers, first: Feed | None
+    ) -> AsyncGenerator[str]:
+        """Each file's segments as they become final, then a summary; an empty text before."""
         async with resources:
+            yield ""
             for job in self.jobs:
+                feed = first or Feed(job, workers, self.stop)
                 try:
-                    if len(self.jobs) > 1:
-                        await self._run(job.open)
-                    while (segment := await self._run(job.step)) is not None:
+                    async for segment in feed.segments():
                         yield ndjson_segment(segment, file=self._name(job))
-                    yield self._line("summary", job, await self._run(job.summary))
+                    result = await feed.result()
+                    yield await self._run(partial(self._summary, job, result))
                 except Exception as exc:
                     yield self._line("error", job, {"problem": self._problem(exc)})
                 finally:
-                    # Without a thread: a request that is cancelled may not wait any more.
-                    job.close()
+                    await feed.close()
+
+    def _summary(self, job: FileJob, result: Segments) -> str:
+        answer = job.describe(result)
+        del answer["segments"]
+        return self._line("summary", job, answer)
 
     async def _json(self) -> str:
         if len(self.jobs) == 1:
-            return await self._run(lambda: json.dumps(self.jobs[0].answer()))
+            return await self._run(lambda: _dumps(self.jobs[0].answer()))
         results = [await self._answer_or_problem(job) for job in self.jobs]
-        return await self._run(lambda: json.dumps({"results": results}))
+        return await self._run(lambda: _dumps({"results": results}))
 
     async def _answer_or_problem(self, job: FileJob) -> dict[str, Any]:
         try:
@@ -129,7 +181,7 @@ class Work:
 
     def _line(self, kind: str, job: FileJob, values: dict[str, Any]) -> str:
         named = {"file": job.name} if len(self.jobs) > 1 else {}
-        return json.dumps({"type": kind, **named, **values}) + "\n"
+        return _dumps({"type": kind, **named, **values}) + "\n"
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
@@ -145,3 +197,8 @@ class Work:
             yield
         finally:
             watcher.cancel()
+
+
+def _dumps(value: dict[str, Any]) -> str:
+    """As `json.dumps`, which lets no other thread run before hours of probabilities are text."""
+    return "".join(json.JSONEncoder().iterencode(value))

@@ -1,14 +1,16 @@
-"""What a request brings: its files, spooled to disk under a byte limit, and its fields."""
+"""What a request brings: its files, spooled to disk or piped on, and its fields."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
+import anyio
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -27,9 +29,13 @@ from service.errors import (
     UnsupportedMedia,
 )
 from service.settings import Settings
+from service.workers import Cancellation
 
 IN_MEMORY = 2**20  # bytes; what is larger goes to disk
 MAX_FORM_FIELDS = 100
+READ_AHEAD = 2**21  # bytes of an arriving body
+CHUNK = 2**16
+LINGER_S = 1.0  # for a body to end after its answer
 TAIL = 1024  # bytes in which the closing boundary, of at most 70, must stand
 _RAW_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg")
 
@@ -59,14 +65,14 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
         MalformedBody, TooManyFiles, InvalidFields: a multipart body is at fault.
     """
     limited = _limited(request, settings)
-    media_type = request.headers.get("Content-Type", "application/octet-stream").lower()
-    if media_type.partition(";")[0].strip() == "multipart/form-data":
+    media_type = _media_type(request)
+    if media_type == "multipart/form-data":
         form = await _form(limited, settings)
         try:
             yield _sorted(form)
         finally:
             _close(form)
-    elif media_type.startswith(_RAW_TYPES):
+    elif is_raw(request):
         with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
             body = UploadFile(cast(BinaryIO, spool), size=0)
             async for chunk in limited.stream():
@@ -75,9 +81,117 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
             yield Intake((body,), ())
     else:
         raise UnsupportedMedia(
-            f"{media_type.partition(';')[0]!r} holds no audio: send multipart/form-data with a "
+            f"{media_type!r} holds no audio: send multipart/form-data with a "
             "file, or the audio itself as audio/* or application/octet-stream"
         )
+
+
+@asynccontextmanager
+async def arriving(
+    request: Request, settings: Settings, stop: Cancellation
+) -> AsyncIterator[UploadFile]:
+    """A raw body as a pipe, into which it goes while it arrives.
+
+    Args:
+        request, settings: as for `receive`.
+        stop: cancelled by what `receive` raises, and by a client that goes away at any time.
+    """
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe:
+        arrived = asyncio.Event()
+        pump = asyncio.create_task(_pump(request, settings, writing, stop, arrived))
+        try:
+            yield UploadFile(pipe)
+            # A connection that closes while its client still sends may lose the answer.
+            with anyio.move_on_after(LINGER_S):
+                await arrived.wait()
+        finally:
+            pump.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([pump])
+
+
+async def _pump(
+    request: Request, settings: Settings, writing: int, stop: Cancellation, arrived: asyncio.Event
+) -> None:
+    limited = _limited(request, settings)
+    pipe = _Pipe(writing)
+    try:
+        async for chunk in limited.stream():
+            await pipe.write(chunk)
+        pipe.finish()
+        arrived.set()
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stop.cancel(ClientGone("the client has gone"))
+    except Exception as exc:
+        stop.cancel(exc)
+    finally:
+        arrived.set()
+        pipe.abort()
+
+
+class _Pipe:
+    """The writing end of a pipe, for the event loop.
+
+    It holds what the pipe doesn't take yet: a client that goes away shows only while its body
+    is read. Once nobody reads the pipe any more, what is written goes nowhere.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._loop = asyncio.get_running_loop()
+        self._held = bytearray()
+        self._room = asyncio.Event()
+        self._finished = self._closed = False
+
+    async def write(self, data: bytes) -> None:
+        """Waits while more than `READ_AHEAD` bytes are held."""
+        if self._closed:
+            return
+        self._held += data
+        self._loop.add_writer(self._descriptor, self._flush)
+        while len(self._held) > READ_AHEAD:
+            self._room.clear()
+            await self._room.wait()
+
+    def finish(self) -> None:
+        """There is no more; closes the pipe once all is written."""
+        self._finished = True
+        if not self._held:
+            self.abort()
+
+    def abort(self) -> None:
+        """Closes the pipe now."""
+        if not self._closed:
+            self._closed = True
+            self._held.clear()
+            self._loop.remove_writer(self._descriptor)
+            os.close(self._descriptor)
+
+    def _flush(self) -> None:
+        try:
+            del self._held[: os.write(self._descriptor, self._held[:CHUNK])]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self.abort()
+        self._room.set()
+        if not self._held and not self._closed:
+            self._loop.remove_writer(self._descriptor)
+            if self._finished:
+                self.abort()
+
+
+def is_raw(request: Request) -> bool:
+    """Whether the body is the audio itself."""
+    return _media_type(request).startswith(_RAW_TYPES)
+
+
+def _media_type(request: Request) -> str:
+    given = request.headers.get("Content-Type", "application/octet-stream")
+    return given.partition(";")[0].strip().lower()
 
 
 def _limited(request: Request, settings: Settings) -> Request:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from service.fields import FileFields
+from service.fields import FileFields, SegmentationFields
 from service.problems import MEDIA_TYPE
 from vad.formats import MEDIA_TYPES
 
 _BINARY = {"type": "string", "format": "binary"}
-_FIELDS: dict[str, Any] = FileFields.model_json_schema()["properties"]
 _PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 # Every failure of every route; the problem's `type` says which.
@@ -30,29 +30,58 @@ DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
     **PROBLEM_RESPONSES,
 }
 
-DETECT_REQUEST: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema["description"],
-            "schema": {key: value for key, value in schema.items() if key != "description"},
-        }
-        for name, schema in _FIELDS.items()
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "array", "items": _BINARY}, **_FIELDS},
-                }
+
+def _described(
+    fields: type[SegmentationFields], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Schemas of fields as text has them, in which there is no null: what isn't given isn't."""
+    found: dict[str, Any] = {}
+    for name, schema in fields.model_json_schema()["properties"].items():
+        kept = {key: value for key, value in schema.items() if key not in ("default", "title")}
+        if (default := (defaults or {}).get(name, schema.get("default"))) not in (None, []):
+            kept["default"] = default
+        variants = [v for v in kept.pop("anyOf", []) if v != {"type": "null"}]
+        kept |= variants[0] if len(variants) == 1 else {"anyOf": variants} if variants else {}
+        found[name] = kept
+    return found
+
+
+def _request(described: Mapping[str, Any], file: Any, others: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields in the query or beside the file in a form."""
+    form = {"type": "object", "required": ["file"], "properties": {"file": file, **described}}
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": schema["description"],
+                "schema": {key: value for key, value in schema.items() if key != "description"},
+            }
+            for name, schema in described.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": {**form, "additionalProperties": False}},
+                **others,
             },
-            "audio/*": {"schema": _BINARY},
-            "application/octet-stream": {"schema": _BINARY},
         },
-    },
-}
+    }
+
+
+def form_request(fields: type[SegmentationFields], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The request of a route that takes one file in a form.
+
+    Args:
+        fields: that it knows.
+        defaults: where they differ from those of `fields`.
+    """
+    return _request(_described(fields, defaults), _BINARY, {})
+
+
+DETECT_REQUEST = _request(
+    _described(FileFields),
+    {"type": "array", "minItems": 1, "items": _BINARY},
+    {"audio/*": {"schema": _BINARY}, "application/octet-stream": {"schema": _BINARY}},
+)

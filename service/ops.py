@@ -11,6 +11,7 @@ from service.state import Service
 from vad import __version__
 
 router = APIRouter(responses=PROBLEM_RESPONSES)
+guarded = APIRouter(responses=PROBLEM_RESPONSES)
 
 
 def _service(request: Request) -> Service:
@@ -18,12 +19,14 @@ def _service(request: Request) -> Service:
     return service
 
 
+@router.head("/healthz/live", include_in_schema=False)
 @router.get("/healthz/live")
 async def live(request: Request) -> Health:
     """The process answers."""
     return Health(status=_service(request).phase.value)
 
 
+@router.head("/healthz/ready", include_in_schema=False)
 @router.get("/healthz/ready")
 async def ready(request: Request) -> Health:
     """New work is welcome: the model is loaded and warm, and the server isn't draining."""
@@ -32,7 +35,7 @@ async def ready(request: Request) -> Health:
     return Health(status=service.phase.value)
 
 
-@router.get("/v1/models")
+@guarded.get("/v1/models")
 async def models(request: Request) -> Models:
     """What is loaded."""
     return Models(models=[ModelInfo.of(_service(request).detector)])
@@ -44,7 +47,7 @@ async def version() -> Version:
     return Version(name="convad", version=__version__)
 
 
-@router.get("/metrics", response_class=Response)
+@guarded.get("/metrics", response_class=Response)
 async def prometheus(request: Request) -> Response:
     """Measurements, in Prometheus' text format."""
     return Response(_service(request).metrics.render(), media_type=metrics.MEDIA_TYPE)

@@ -63,11 +63,26 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.ServiceError: INTERNAL,
     service.NotReady: ProblemType("not-ready", 503, "The model is loading", 1013, 1),
     service.ShuttingDown: ProblemType("shutting-down", 503, "Shutting down", 1012, 1),
+    service.Unauthorised: ProblemType("unauthorised", 401, "Not authorised"),
+    service.OriginNotAllowed: ProblemType("origin-not-allowed", 403, "Origin not allowed"),
+    service.UnknownPath: ProblemType("not-found", 404, "Nothing is served there"),
     service.TooManyStreams: ProblemType("too-many-streams", 503, "Too many streams", 1013, 5),
+    service.KeyStreamsTaken: ProblemType(
+        "too-many-streams-of-key", 429, "Too many streams of one key", 1013, 5
+    ),
+    service.TooManyRequests: ProblemType("too-many-requests", 503, "Too many requests", 1013, 5),
+    service.KeyRequestsTaken: ProblemType(
+        "too-many-requests-of-key", 429, "Too many requests of one key", 1013, 5
+    ),
     service.ClientGone: ProblemType("client-gone", 499, "The client has gone", 1001),
     service.InvalidFields: ProblemType("invalid-parameter", 422, "A parameter is invalid"),
     service.BodyTooLarge: ProblemType("body-too-large", 413, "The body is too large", 1009),
     service.BodyTooSlow: ProblemType("body-too-slow", 408, "The body arrives too slowly"),
+    service.DecodedTooLarge: ProblemType("decoded-too-large", 413, "Too much audio", 1009),
+    service.DecodeTooSlow: ProblemType("decode-too-slow", 504, "Decoding took too long", 1011),
+    service.DecoderFailed: ProblemType(
+        "undecodable-audio", 400, "The audio can't be decoded", 1007
+    ),
     service.TooManyFiles: ProblemType("too-many-files", 413, "Too many files"),
     service.MalformedBody: ProblemType("malformed-body", 400, "The body doesn't parse"),
     service.UnsupportedMedia: ProblemType("unsupported-media", 415, "Unsupported media type"),
@@ -80,6 +95,8 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.MessageTooLarge: ProblemType("message-too-large", 413, "Message too large", 1009),
     service.StreamIdle: ProblemType("stream-idle", 408, "The stream was idle"),
     service.StreamTooLong: ProblemType("stream-too-long", 413, "The stream is too long"),
+    service.StreamTooFast: ProblemType("stream-too-fast", 429, "The stream is too fast", 1008, 5),
+    service.StreamStalled: ProblemType("stream-stalled", 503, "The stream got stuck", 1013, 5),
 }
 
 
@@ -153,6 +170,8 @@ def problem_response(request: HTTPConnection, exc: BaseException) -> Response:
     """An exception as an HTTP response."""
     kind = problem_type(exc)
     headers = {} if kind.retry_after is None else {"Retry-After": str(kind.retry_after)}
+    if isinstance(exc, service.Unauthorised):
+        headers["WWW-Authenticate"] = exc.challenge
     body = problem(request, exc).to_json()
     return Response(body, kind.status, headers, MEDIA_TYPE)
 

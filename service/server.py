@@ -1,22 +1,31 @@
-"""Runs the application under uvicorn, and ends it in the right order."""
+"""Runs the application under uvicorn, in one process or several, and ends it in good order."""
 
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import Any
 
+import structlog
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from service import logs
 from service.app import create_app
+from service.security import warn_if_open
 from service.settings import Settings
 from service.state import Service, load
-from vad import Detector, ParameterError
+from service.supervisor import STARTUP_FAILURE, Supervisor
+from vad import Detector, ParameterError, VadError, weights
+
+log = structlog.get_logger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -54,7 +63,11 @@ def create_server(settings: Settings, detector: Detector | None = None) -> Serve
         detector: as for `create_app`.
     """
     app = create_app(settings, detector)
-    config = uvicorn.Config(
+    return Server(_config(app, settings), app.state.service)
+
+
+def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -67,8 +80,11 @@ def create_server(settings: Settings, detector: Detector | None = None) -> Serve
         ws_ping_interval=None,
         access_log=False,  # logs.RequestContext writes one with request ids
         log_config=None,
+        server_header=False,
+        root_path=settings.root_path,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    return Server(config, app.state.service)
 
 
 def serve(**overrides: Any) -> None:
@@ -88,5 +104,42 @@ def serve(**overrides: Any) -> None:
         raise ParameterError(f"VAD_{error['loc'][0]}".upper(), error["msg"]) from None
     logs.configure(settings)
     logs.configure_stdlib(settings)
-    # Loaded here rather than by the lifespan, where a failure would come out as a traceback.
-    create_server(settings, load(settings)).run()
+    warn_if_open(settings)
+    if settings.workers == 1:
+        # Loaded here rather than by the lifespan, where a failure would come out as a traceback.
+        create_server(settings, load(settings)).run()
+        return
+    weights.load(settings.model)  # so that what is wrong with them is told once
+    listener = _config("service:create_app", settings).bind_socket()
+    sys.exit(Supervisor(settings, work, listener).run())
+
+
+def work(settings: Settings, listener: socket.socket) -> None:
+    """What each of several processes does: serves on a socket that all of them share.
+
+    Args:
+        settings: of the service.
+        listener: bound; the connections go to whoever is free.
+    """
+    # A Ctrl-C reaches all processes of a terminal; the parent alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logs.configure(settings)
+    logs.configure_stdlib(settings)
+    own_cores = max(1, (os.cpu_count() or 1) // settings.workers)
+    threads = settings.torch_threads or own_cores
+    settings = settings.model_copy(update={"torch_threads": threads})
+    try:
+        detector = load(settings)
+    except VadError as exc:
+        log.error("worker_failed", reason=str(exc))
+        sys.exit(STARTUP_FAILURE)
+    create_server(settings, detector).run([listener])
+
+
+def _end_with_parent() -> None:
+    """Lest workers of a parent that was killed hold its port for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,22 +1,15 @@
 """A live stream's protocol, without I/O: client messages in, server messages out.
 
-    connecting ── open() ──▶ open ── audio ──▶ streaming
-        │                      │ end, fail()       │ end, fail()
-        └── fail() ──────▶ draining ◀──────────────┘
-                               │ closed()
-                               ▼
-                            closed
-
-Whatever ends a stream, each `speech_started` that was reported gets exactly one
-`speech_stopped` or `speech_discarded`: from the detector's stream if it still can, else from
-the ledger. `closed()` returns those that no one can be told any more, for the log.
+Its states are drawn in `service.protocol`. Whatever ends a stream, each `speech_started` that
+was reported gets exactly one `speech_stopped` or `speech_discarded`: from the detector's stream
+if it still can, else from the ledger. `closed()` returns those that no one can be told any
+more, for the log.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
 from service.errors import (
@@ -24,9 +17,9 @@ from service.errors import (
     InvalidFields,
     MessageTooLarge,
     NotAllowed,
-    ShuttingDown,
-    StreamIdle,
+    StreamTooFast,
     StreamTooLong,
+    Unauthorised,
     UnknownMessage,
 )
 from service.fields import SEGMENTATION_NAMES, StreamFields, check_model, parse_json, parse_text
@@ -40,51 +33,24 @@ from service.messages import (
     error_of,
 )
 from service.problems import INTERNAL, problem_type
+from service.protocol import (
+    ALLOWED,
+    COMMANDS,
+    NORMAL_CLOSURE,
+    RECOVERABLE,
+    State,
+    StreamLimits,
+    reason_of,
+)
 from vad import Detector, Stream
 from vad.audio.pcm import PcmDecoder
 from vad.config import Segmentation
-from vad.errors import ParameterError
 from vad.events import Event, SpeechEvent, StopReason
 
-
-class State(Enum):
-    """Where a stream is in its life; see the module's drawing."""
-
-    CONNECTING = auto()
-    OPEN = auto()
-    STREAMING = auto()
-    DRAINING = auto()
-    CLOSED = auto()
-
-
-_COMMANDS = frozenset({"session.update", "flush", "reset", "keepalive", "end"})
-_ALLOWED: Mapping[State, frozenset[str]] = {
-    State.CONNECTING: frozenset(),
-    State.OPEN: _COMMANDS | {"audio"},
-    State.STREAMING: _COMMANDS | {"audio"},
-    State.DRAINING: frozenset(),
-    State.CLOSED: frozenset(),
-}
+__all__ = ["State", "StreamLimits", "StreamSession"]
 _OVER = (State.DRAINING, State.CLOSED)
-# Mistakes in one message that leave the stream as it was; all others end it.
-_RECOVERABLE = (ParameterError, InvalidFields, UnknownMessage, NotAllowed)
-_REASONS: Mapping[type[BaseException], StopReason] = {
-    ShuttingDown: "shutdown",
-    StreamIdle: "limit",
-    StreamTooLong: "limit",
-    MessageTooLarge: "limit",
-}
+_NOT_YET_OPEN = (State.CONNECTING, State.AUTH)
 _STREAM_PARAMS = ("encoding", "sample_rate", "probabilities")
-NORMAL_CLOSURE = 1000
-
-
-@dataclass(frozen=True)
-class StreamLimits:
-    """What a stream may take, as `session.created` tells it."""
-
-    max_message_bytes: int
-    stream_idle_s: float
-    max_stream_s: float
 
 
 class StreamSession:
@@ -94,9 +60,11 @@ class StreamSession:
         detector: makes the stream that finds the speech.
         limits: enforced here, but for idleness, which needs a clock.
         session_id: told to the client.
+        clock: seconds, from any start; audio may be only so far ahead of it.
 
     Attributes:
         state: where it is; messages that it does not allow get an `Error`.
+        key: number of the key that a client gave in `auth`.
         close_code: for the WebSocket, once draining.
         reason: what ended it; None while it runs.
         failure: the unforeseen exception that ended it, for the log.
@@ -104,8 +72,15 @@ class StreamSession:
         ledger: what was reported so far.
     """
 
-    def __init__(self, detector: Detector, limits: StreamLimits, session_id: str) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        limits: StreamLimits,
+        session_id: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.state = State.CONNECTING
+        self.key: int | None = None
         self.close_code = NORMAL_CLOSURE
         self.reason: StopReason | None = None
         self.failure: BaseException | None = None
@@ -114,6 +89,9 @@ class StreamSession:
         self._detector = detector
         self._limits = limits
         self._session_id = session_id
+        self._clock = clock
+        self._authenticate: Callable[[str], int] | None = None
+        self._opened_at = 0.0
         self._fields = StreamFields()
         self._segmentation = Segmentation()
         self._stream: Stream | None = None
@@ -123,6 +101,16 @@ class StreamSession:
     def running(self) -> bool:
         """Whether it takes messages."""
         return self.state in (State.OPEN, State.STREAMING)
+
+    def challenge(self, authenticate: Callable[[str], int]) -> list[ServerMessage]:
+        """The client has yet to give its key, in its first message.
+
+        Args:
+            authenticate: the number of the key that a token is; raises Unauthorised.
+        """
+        self._authenticate = authenticate
+        self.state = State.AUTH
+        return []
 
     def open(self, query: Iterable[tuple[str, str]]) -> list[ServerMessage]:
         """The connection is made, with parameters in its URL."""
@@ -144,7 +132,7 @@ class StreamSession:
         self.close_code = kind.close_code
         self.failure = exc if kind is INTERNAL else None
         was_open = self.running
-        out: list[ServerMessage] = [*self._final(_REASONS.get(type(exc), "error"))]
+        out: list[ServerMessage] = [*self._final(reason_of(exc))]
         out.append(error_of(exc, fatal=True))
         return [*out, self._summary()] if was_open else out
 
@@ -162,17 +150,20 @@ class StreamSession:
         try:
             return handle()
         except Exception as exc:
-            if self.state is State.CONNECTING or not isinstance(exc, _RECOVERABLE):
+            if self.state in _NOT_YET_OPEN or not isinstance(exc, RECOVERABLE):
                 return self.fail(exc)
             return [error_of(exc, fatal=False)]
 
     def _allow(self, kind: str) -> None:
-        if kind not in _ALLOWED[self.state]:
-            raise NotAllowed(f"{kind} is not allowed while {self.state.name.lower()}")
+        if kind in ALLOWED[self.state]:
+            return
+        if self.state is State.AUTH:
+            raise Unauthorised('send a key first: {"type": "auth", "token": "…"}')
+        raise NotAllowed(f"{kind} is not allowed while {self.state.name.lower()}")
 
     def _opened(self, fields: StreamFields) -> list[ServerMessage]:
         self._configure(fields, fields.segmentation())
-        self.state = State.OPEN
+        self.state, self._opened_at = State.OPEN, self._clock()
         created = SessionCreated(
             session_id=self._session_id,
             model=self._detector.name,
@@ -195,12 +186,14 @@ class StreamSession:
         if len(text.encode(errors="replace")) > self._limits.max_message_bytes:
             raise self._too_large()
         kind, values = decode(text)
-        if kind not in _COMMANDS:
-            known = ", ".join(sorted(_COMMANDS))
+        if kind not in COMMANDS:
+            known = ", ".join(sorted(COMMANDS))
             raise UnknownMessage(f"no message is of type {kind[:64]!r}; known are {known}")
         self._allow(kind)
         if kind == "session.update":
             return self._update(values)
+        if kind == "auth":
+            return self._auth(values)
         if values:
             raise InvalidFields(*(FieldError(name, f"{kind} has no fields") for name in values))
         if kind == "end":
@@ -208,6 +201,14 @@ class StreamSession:
         if self._stream is None or kind == "keepalive":
             return []
         return [*self._book(self._stream.flush() if kind == "flush" else self._stream.reset())]
+
+    def _auth(self, values: Mapping[str, Any]) -> list[ServerMessage]:
+        token = values.get("token")
+        if self._authenticate is None or not isinstance(token, str) or len(values) > 1:
+            raise InvalidFields(FieldError("token", "must be a string, and the only field"))
+        self.key = self._authenticate(token)
+        self.state = State.CONNECTING
+        return []
 
     def _update(self, values: Mapping[str, Any]) -> list[ServerMessage]:
         changes = parse_json(StreamFields, values)
@@ -226,6 +227,7 @@ class StreamSession:
         if len(data) > self._limits.max_message_bytes:
             raise self._too_large()
         self._allow("audio")
+        self._check_lead(len(data))
         if self._stream is None:
             self._stream = self._begin()
             self.state = State.STREAMING
@@ -247,8 +249,18 @@ class StreamSession:
 
     def _room(self) -> int:
         """Bytes that the stream may still take."""
-        width = PcmDecoder(self._fields.encoding).sample_bytes
-        return int(self._limits.max_stream_s * self._fields.sample_rate) * width - self._bytes
+        return int(self._limits.max_stream_s * self._fields.sample_rate) * self._width - self._bytes
+
+    @property
+    def _width(self) -> int:
+        """Bytes of a sample."""
+        return PcmDecoder(self._fields.encoding).sample_bytes
+
+    def _check_lead(self, fresh: int) -> None:
+        limit = self._limits.max_stream_lead_s
+        seconds = (self._bytes + fresh) / self._width / self._fields.sample_rate
+        if limit is not None and seconds - (self._clock() - self._opened_at) > limit:
+            raise StreamTooFast(f"a stream may be {limit:g} s ahead of the clock")
 
     def _too_large(self) -> MessageTooLarge:
         return MessageTooLarge(f"a message may have {self._limits.max_message_bytes} bytes")

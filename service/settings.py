@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vad.config import DEFAULT_MODEL
 
 HOUR = 3600.0
+
+
+def _split(value: object) -> object:
+    """Comma-separated, as an environment variable has it."""
+    if not isinstance(value, str):
+        return value
+    return [part for item in value.split(",") if (part := item.strip())]
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if value != "*" and value != f"{parts.scheme}://{parts.netloc}".lower():
+        raise ValueError(f"{value!r} is no origin: write https://example.org, or *")
+    return value
+
+
+def _network(value: str) -> str:
+    if value != "*":
+        ip_network(value, strict=False)
+    return value
+
+
+def _root_path(value: str) -> str:
+    if value and (not value.startswith("/") or value.endswith("/")):
+        raise ValueError("must start with a slash and not end with one")
+    return value
+
+
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
+]
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_split)
+]
 
 
 class Settings(BaseSettings):
@@ -21,15 +59,42 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a value is of the wrong type or out of range.
     """
 
-    model_config = SettingsConfigDict(env_prefix="VAD_", frozen=True)
+    # Values stay out of error messages: a key may be among them.
+    model_config = SettingsConfigDict(env_prefix="VAD_", frozen=True, hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65_535, description="0 lets the system choose")
-    log_format: Literal["json", "console"] = "console"
+    workers: int = Field(default=1, ge=1, description="processes, each with its own model")
+    log_format: Literal["json", "console"] = Field(
+        default="console", description="of the records on standard output"
+    )
+
+    api_keys: Keys = Field(
+        default=(), description="any of them lets a client in; comma-separated; none: all may"
+    )
+    allowed_origins: Origins = Field(
+        default=(),
+        description="of browsers' pages from elsewhere (CORS, WebSocket); comma-separated, or *",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="addresses whose X-Forwarded-For and -Proto count; comma-separated, or *",
+    )
+    root_path: Annotated[str, AfterValidator(_root_path)] = Field(
+        default="", description="path under which a proxy serves this, such as /vad"
+    )
+    shared_dir: Path | None = Field(
+        default=None,
+        description="where several processes keep their common counts; `workers` makes its own",
+    )
 
     model: str = Field(default=DEFAULT_MODEL, description="name or path of the weights")
     device: str = Field(default="auto", description="cpu, cuda, cuda:0, … or auto")
-    torch_threads: int | None = Field(default=None, ge=1, description="None: what torch chooses")
+    torch_threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="None: what torch chooses; with several workers, their share of the cores",
+    )
     file_workers: int = Field(
         default=1, ge=1, description="files that are decoded at the same time"
     )
@@ -38,13 +103,57 @@ class Settings(BaseSettings):
     max_audio_s: float = Field(default=4 * HOUR, gt=0, description="decoded seconds of one file")
     max_files: int = Field(default=32, ge=1, description="files of one request")
     max_channels: int = Field(default=32, ge=1, description="channels of one file")
+    max_decoded_bytes: int = Field(
+        default=2**34, ge=1, description="of one file: four a sample and channel"
+    )
+    max_decode_s: float = Field(default=600, gt=0, description="spent on decoding one file")
+    max_decode_memory_bytes: int = Field(
+        default=2**30, ge=2**27, description="of the process that decodes one file"
+    )
+    max_live_bodies: int = Field(
+        default=4,
+        ge=0,
+        description="analysed while they arrive (ndjson); further ones are stored first",
+    )
     body_idle_s: float = Field(default=30, gt=0, description="longest pause while a body arrives")
 
-    max_streams: int = Field(default=100, ge=1, description="open at the same time")
+    max_requests: int = Field(
+        default=64, ge=1, description="with audio, at the same time, of all processes"
+    )
+    max_requests_per_key: int | None = Field(
+        default=None, ge=1, description="of these, by one key; None: all"
+    )
+
+    max_streams: int = Field(
+        default=100, ge=1, description="open at the same time, in all processes"
+    )
+    max_streams_per_key: int | None = Field(
+        default=None, ge=1, description="of these, by one key; None: all"
+    )
+    auth_timeout_s: float = Field(
+        default=10, gt=0, description="for a stream to send its key in a message"
+    )
     stream_idle_s: float = Field(default=60, gt=0, description="longest time without a message")
+    stream_stall_s: float = Field(
+        default=30, gt=0, description="longest time in which a full queue makes no progress"
+    )
     max_stream_s: float = Field(
         default=8 * HOUR, gt=0, description="seconds of audio of one stream"
     )
+    max_stream_lead_s: float = Field(
+        default=4 * HOUR, gt=0, description="of a stream's audio over the clock"
+    )
     max_message_bytes: int = Field(default=2**20, ge=1, description="of one WebSocket message")
+    max_queue_bytes: int = Field(
+        default=2**20, ge=1, description="that wait in one stream before reading stops"
+    )
 
     shutdown_grace_s: float = Field(default=10, ge=0, description="from SIGTERM to exit")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from functools import partial
 
 import structlog
 import torch
 
-from service.errors import NotReady, ShuttingDown
+from service.batcher import Batcher
+from service.decode_pool import DecodePool
+from service.decoding import DecodeLimits
+from service.errors import (
+    KeyRequestsTaken,
+    KeyStreamsTaken,
+    NotReady,
+    ShuttingDown,
+    TooManyRequests,
+    TooManyStreams,
+)
+from service.limits import Places, Quota
 from service.metrics import Metrics
+from service.registry import StreamRegistry
+from service.security import Keyring
 from service.settings import Settings
-from service.streams import StreamRegistry
 from service.workers import Cancellation, Workers
 from vad import Detector
 
 log = structlog.get_logger(__name__)
+
+# How long Python may go on in one thread while another waits, such as one that writes hours of
+# segments as text while the network, each of whose layers waits anew, is to run. Python's own
+# 5 ms would add up to a quarter of a second for one step.
+SWITCH_S = 0.0002
 
 
 def load(settings: Settings) -> Detector:
@@ -47,9 +65,13 @@ class Service:
 
     Attributes:
         metrics: of this app.
+        keys: that let a client in.
+        requests: places for those that carry audio.
         streams: those that are open.
-        files, live: threads for whole files and for streams. They are apart so that no stream
-            waits for somebody's two-hour upload.
+        decoders: processes that decode files.
+        files, bodies: threads for files that are stored, and for those that still arrive.
+        live_bodies: places for the latter.
+        live: runs the jobs of streams, and the network for everyone.
         phase: what the app is ready for.
     """
 
@@ -57,8 +79,27 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.phase = Phase.STARTING
-        self.streams = StreamRegistry(settings.max_streams, self.metrics.open_streams)
-        self._detector = detector
+        self.keys = Keyring(settings.api_keys)
+        self.requests = Quota(
+            "requests",
+            settings.max_requests,
+            per_key=settings.max_requests_per_key,
+            keys=len(self.keys),
+            full=TooManyRequests,
+            key_full=KeyRequestsTaken,
+            shared_dir=settings.shared_dir,
+        )
+        streams = Quota(
+            "streams",
+            settings.max_streams,
+            per_key=settings.max_streams_per_key,
+            keys=len(self.keys),
+            full=TooManyStreams,
+            key_full=KeyStreamsTaken,
+            shared_dir=settings.shared_dir,
+        )
+        self.streams = StreamRegistry(streams, self.metrics.open_streams)
+        self._loaded = self._detector = detector
 
     @property
     def detector(self) -> Detector:
@@ -79,18 +120,23 @@ class Service:
             raise ShuttingDown("the server is shutting down")
 
     async def start(self) -> None:
-        """Loads the model, and warms it up in each kind of thread that will run it.
+        """Loads the model, starts all threads and processes, and warms up.
 
         Raises:
             ModelError, ParameterError: as `load`.
         """
-        self.files = Workers("files", self.settings.file_workers)
-        self.live = Workers("live")
-        if self._detector is None:
-            self._detector = await self.files.run(Cancellation(), partial(load, self.settings))
-        detector = self._detector
-        for workers in (self.files, self.live):
-            await workers.run(Cancellation(), detector.warm_up)
+        settings = self.settings
+        self.files = Workers("files", settings.file_workers)
+        self.bodies = Workers("bodies", max(1, settings.max_live_bodies))
+        self.live_bodies = Places(settings.max_live_bodies)
+        if self._loaded is None:
+            self._loaded = await self.files.run(Cancellation(), partial(load, settings))
+        self.decoders = DecodePool(settings.file_workers, DecodeLimits.of(settings))
+        self.live = Batcher(self._loaded.engine, self.metrics)
+        # From here on, whoever uses the network waits for its turn in the one thread.
+        self._detector = detector = self._loaded.using(self.live.engine)
+        sys.setswitchinterval(SWITCH_S)
+        await self.files.run(Cancellation(), detector.warm_up)
         self.phase = Phase.READY
         log.info("ready", model=detector.name, device=detector.device)
 
@@ -106,6 +152,8 @@ class Service:
     async def stop(self) -> None:
         """Drains, then ends the threads."""
         await self.drain()
-        for workers in (self.files, self.live):
-            workers.close()
+        self.files.close()
+        self.bodies.close()
+        self.live.close()
+        self.decoders.close()
         log.info("stopped")

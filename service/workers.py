@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import anyio
 
@@ -16,14 +18,35 @@ T = TypeVar("T")
 
 
 class Cancellation:
-    """Tells work in another thread to stop: the work asks now and then."""
+    """Tells work in another thread to stop: the work asks now and then, or is woken."""
 
     def __init__(self) -> None:
         self._why: Exception | None = None
+        self._lock = threading.Lock()
+        self._wake: list[Callable[[], object]] = []
 
     def cancel(self, why: Exception | None = None) -> None:
         """Stops the work at its next `check`; the first reason counts."""
-        self._why = self._why or why or ClientGone("the client has gone")
+        with self._lock:
+            self._why = self._why or why or ClientGone("the client has gone")
+            for wake in self._wake:
+                wake()
+
+    @contextmanager
+    def calling(self, wake: Callable[[], object]) -> Iterator[None]:
+        """Within this, `wake` is called upon cancellation, so that nothing waits in vain.
+
+        Raises:
+            Exception: the reason, if there is one already.
+        """
+        with self._lock:
+            self.check()
+            self._wake.append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wake.remove(wake)
 
     def check(self) -> None:
         """Raises the reason, once there is one."""
@@ -68,3 +91,35 @@ class Workers:
     def close(self) -> None:
         """Waits for what is queued and ends the threads."""
         self._pool.shutdown()
+
+
+class Relay(Generic[T]):
+    """Takes items from a worker thread to the event loop, in which it is made.
+
+    Args:
+        cancellation: of the work, which may not wait for room any more then.
+        room: items that may wait to be taken.
+    """
+
+    def __init__(self, cancellation: Cancellation, room: int) -> None:
+        self._cancellation = cancellation
+        self._room = threading.Semaphore(room)
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[tuple[T] | None] = asyncio.Queue()
+
+    def put(self, item: T) -> None:
+        """Hands an item over, once there is room; for the worker thread."""
+        if not self._room.acquire(blocking=False):
+            with self._cancellation.calling(self._room.release):
+                self._room.acquire()
+        self._cancellation.check()
+        self._loop.call_soon_threadsafe(self._items.put_nowait, (item,))
+
+    def end(self) -> None:
+        """There are no more items; for the worker thread."""
+        self._loop.call_soon_threadsafe(self._items.put_nowait, None)
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        while (item := await self._items.get()) is not None:
+            self._room.release()
+            yield item[0]

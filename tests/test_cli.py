@@ -13,7 +13,7 @@ import pytest
 import soundfile as sf
 from typer.testing import CliRunner, Result
 
-from vad import cli
+from vad import __version__, cli
 
 
 def vad(*words: str, stdin: bytes | None = None) -> Result:
@@ -65,6 +65,21 @@ def test_pipe_gets_json_by_default(data_dir: Path) -> None:
     found = vad("detect", "-", stdin=(data_dir / "speech.wav").read_bytes())
     assert found.exit_code == 0
     assert json.loads(found.stdout)["duration"] == pytest.approx(24.73, abs=0.01)
+
+
+def test_closed_standard_input_is_one_line(data_dir: Path) -> None:
+    command = f"{sys.executable} -m vad.cli detect - {data_dir / 'speech.opus'} <&-"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 2
+    assert done.stderr == "vad: -: standard input is closed\n"
+    assert [found["file"] for found in json.loads(done.stdout)["results"]] == ["speech.opus"]
+
+
+def test_version() -> None:
+    found = vad("--version")
+    assert (found.exit_code, found.stdout) == (0, f"convad {__version__}\n")
 
 
 def test_raw_pcm_from_a_pipe(data_dir: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,10 +110,71 @@ def test_callers_buffer_may_change() -> None:
     np.testing.assert_allclose(np.concatenate(found), ENGINE.probabilities(audio), atol=1e-4)
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    lengths=st.lists(st.lists(st.integers(0, 2500), min_size=3, max_size=3), min_size=1, max_size=6)
+)
+def test_many_at_once_equal_solo(lengths: list[list[int]]) -> None:
+    signals = [noise(sum(cuts), seed=i) for i, cuts in enumerate(lengths)]
+    sessions = [ENGINE.session() for _ in signals]
+    found: list[list[Audio]] = [[] for _ in signals]
+    for turn in range(3):
+        pushes = [
+            (session, signal[sum(cuts[:turn]) : sum(cuts[: turn + 1])])
+            for session, signal, cuts in zip(sessions, signals, lengths, strict=True)
+        ]
+        for values, got in zip(ENGINE.push_many(pushes), found, strict=True):
+            got.append(values)
+    for session, signal, got in zip(sessions, signals, found, strict=True):
+        together = np.concatenate([*got, ENGINE.flush(session)])
+        np.testing.assert_allclose(together, ENGINE.probabilities(signal), atol=1e-4)
+
+
+def test_many_at_once_with_a_long_one_among_them() -> None:
+    audio = [noise(320 * steps + 7, seed=steps) for steps in (1, PIECE_STEPS + 50, 3)]
+    sessions = [ENGINE.session() for _ in audio]
+    found = ENGINE.push_many(list(zip(sessions, audio, strict=True)))
+    for session, signal, values in zip(sessions, audio, found, strict=True):
+        alone = ENGINE.session()
+        np.testing.assert_allclose(values, ENGINE.push(alone, signal), atol=1e-4)
+        assert (session.samples, session.frames) == (alone.samples, alone.frames)
+
+
+def test_none_at_once() -> None:
+    assert ENGINE.push_many([]) == []
+
+
+def test_a_failure_moves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = [ENGINE.session() for _ in range(2)]
+    step, calls = ENGINE.network.step, 0
+
+    def breaks(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("out of memory")
+        return step(*arguments)
+
+    pushes = [(sessions[0], noise(320)), (sessions[1], noise(640))]
+    with monkeypatch.context() as patch:
+        patch.setattr(ENGINE.network, "step", breaks)
+        with pytest.raises(RuntimeError, match="memory"):
+            ENGINE.push_many(pushes)
+    for session in sessions:
+        assert (session.samples, session.frames) == (0, 0)
+        found = np.concatenate([ENGINE.push(session, noise(4000)), ENGINE.flush(session)])
+        np.testing.assert_allclose(found, ENGINE.probabilities(noise(4000)), atol=1e-4)
+
+
+def test_an_idle_session_keeps_no_batch_alive() -> None:
+    sessions = [ENGINE.session() for _ in range(8)]
+    ENGINE.push_many([(session, noise(640)) for session in sessions])
+    for session in sessions:
+        assert session.state.untyped_storage().nbytes() == session.state.nbytes
+
+
 def test_state_is_small() -> None:
-    session = ENGINE.session()
-    size = sum(tensor.numel() * tensor.element_size() for tensor in session.state)
-    assert size <= 128 * 1024
+    assert ENGINE.session().state.nbytes <= 128 * 1024
 
 
 def test_unknown_device_is_named() -> None:

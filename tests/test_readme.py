@@ -4,6 +4,7 @@
 ```bash install   installs or starts something: tried by hand, from a fresh clone
 ```bash service   run against a service started here
 ```bash data      needs training data: its commands and options are checked, not run
+```python onnx    needs an exported model: run by test_export.py
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def test_options_of_blocks_that_need_data_exist(block: Block) -> None:
 
 def test_every_block_has_a_known_need_and_every_link_leads_somewhere() -> None:
     assert len(BLOCKS) >= 8
-    assert {b.needs for b in BLOCKS} <= {"", "install", "service", "data"}
+    assert {b.needs for b in BLOCKS} <= {"", "install", "service", "data", "onnx"}
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -5,9 +5,12 @@
 >>> detector.detect("meeting.mp3").speech               # doctest: +SKIP
 """
 
-from vad.analysis import Analysis
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from vad.config import DEFAULT_MODEL, PRESETS, Segmentation
-from vad.detector import Detector
 from vad.errors import (
     AudioError,
     AudioTooLong,
@@ -25,7 +28,11 @@ from vad.errors import (
 )
 from vad.events import Event, Probabilities, SpeechDiscarded, SpeechStarted, SpeechStopped
 from vad.segments import Segment, Segments
-from vad.stream import Stream
+
+if TYPE_CHECKING:
+    from vad.analysis import Analysis
+    from vad.detector import Detector
+    from vad.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -57,3 +64,14 @@ __all__ = [
     "UnsupportedAudio",
     "VadError",
 ]
+
+# What needs torch is imported when it is first asked for: decoding, formats and the client do
+# without, and start in a fraction of the time.
+_LAZY = {"Analysis": "vad.analysis", "Detector": "vad.detector", "Stream": "vad.stream"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return found

@@ -1,4 +1,4 @@
-"""`vad`: detect, plot, serve, train, eval, data.
+"""`vad`: detect, plot, serve, train, eval, export, data.
 
 Exit codes: 0 all went well; 1 something unforeseen; 2 bad usage or input, each with one line
 on standard error; 130 interrupted.
@@ -14,21 +14,40 @@ from typing import Annotated
 
 import typer
 
+from vad import __version__
 from vad.config import DEFAULT_MODEL
 from vad.detect_command import Model, check_writable, detect, draw
 from vad.detector import Detector
 from vad.errors import ParameterError, VadError
 from vad.evaluation.command import evaluate_command
 from vad.terminal import complain
-from vad.training.command import data_app, train
+from vad.training.command import data_app
+from vad.training.train_command import train
 
 app = typer.Typer(
     name="vad",
-    help="Find where people speak in audio.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"convad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave."),
+    ] = False,
+) -> None:
+    """Find where people speak in audio."""
+
+
 app.command("detect")(detect)
 app.command("train")(train)
 app.command("eval")(evaluate_command)
@@ -61,15 +80,35 @@ def plot_command(
     draw(file, found, output, reference=labels)
 
 
+@app.command("export")
+def export_command(
+    model: Annotated[str, typer.Argument(help="A model's name, or its folder.")],
+    output: Annotated[Path, typer.Argument(dir_okay=False, help="An .onnx file.")],
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="The step with its states, not whole files.")
+    ] = False,
+) -> None:
+    """Write MODEL as ONNX, for runtimes without torch: see docs/onnx.md."""
+    from vad import weights
+    from vad.export import export
+
+    check_writable("output", output, suffix=".onnx")
+    export(weights.load(model), output, streaming=streaming)
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Else VAD_HOST, else 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Else VAD_PORT, else 8000.")] = None,
     model: Annotated[str | None, typer.Option(help="Else VAD_MODEL.")] = None,
     device: Annotated[str | None, typer.Option(help="Else VAD_DEVICE.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes. Else VAD_WORKERS, else 1.")
+    ] = None,
 ) -> None:
     """Serve HTTP and WebSocket; every other setting is a VAD_… variable."""
-    given = {"host": host, "port": port, "model": model, "device": device}
+    given: dict[str, str | int | None] = {"host": host, "port": port, "model": model}
+    given |= {"device": device, "workers": workers}
     # The service stands on this library, so the library knows it by name alone.
     service = importlib.import_module("service")
     service.serve(**{name: value for name, value in given.items() if value is not None})

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.table import Table
 from vad.audio import Channels, load_mono
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.detector import Detector
-from vad.errors import ParameterError, VadError
+from vad.errors import DecodeError, ParameterError, VadError
 from vad.formats import FORMATS, render, render_many
 from vad.frames import SAMPLE_RATE
 from vad.segments import Segments
@@ -141,7 +141,7 @@ def _detect_one(detector: Detector, file: str, how: _How) -> Segments | None:
     try:
         with bar(file) as progress:
             found = detector.detect(
-                sys.stdin.buffer if file == "-" else file,
+                _standard_input() if file == "-" else file,
                 how.sample_rate,
                 encoding=how.encoding,
                 segmentation=how.segmentation,
@@ -155,6 +155,13 @@ def _detect_one(detector: Detector, file: str, how: _How) -> Segments | None:
     for warning in found.warnings:
         complain(f"warning: {warning}", file)
     return found
+
+
+def _standard_input() -> BinaryIO:
+    # A process started without one (`<&-`) has no object for it.
+    if sys.stdin is None:
+        raise DecodeError("standard input is closed")
+    return sys.stdin.buffer
 
 
 def _write(

@@ -6,6 +6,7 @@ path, so that a file and a stream of it give the same answer.
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any, BinaryIO
 
@@ -51,6 +52,17 @@ class Detector:
             ParameterError: no such device here.
         """
         return cls(weights.load(model), device)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network."""
+        return self._engine
+
+    def using(self, engine: Engine) -> Detector:
+        """The same model run by another engine, such as one that many callers queue at."""
+        twin = copy.copy(self)
+        twin._engine = engine
+        return twin
 
     @property
     def sample_rate(self) -> int:

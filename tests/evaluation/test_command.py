@@ -73,6 +73,7 @@ def test_our_model_comes_first_and_is_compared(data: Path, monkeypatch: pytest.M
     class Detector:
         def __init__(self, name: str) -> None:
             self.name = name
+            self.latency_ms = 0
 
         @classmethod
         def load(cls, name: str) -> Detector:
@@ -93,9 +94,31 @@ def test_our_model_comes_first_and_is_compared(data: Path, monkeypatch: pytest.M
     assert {(row["first"], row["second"]) for row in report["comparisons"]} == {("a", "b")}
 
 
+def test_groups_and_plots(data: Path) -> None:
+    pytest.importorskip("matplotlib", reason="it draws the plots")
+    result = run(
+        data, "--peers-only", "--peer", "energy", "--group", "phone=two", "--pool-below", "0.1",
+        "--plots", data / "plots", "--json", data / "out.json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (data / "plots").iterdir()) == [
+        "calibration.png",
+        "errors-2-small-sets-clean.png",
+        "errors-one-clean.png",
+        "errors-two-clean.png",
+    ]
+    report = json.loads((data / "out.json").read_text())
+    assert [row["group"] for row in report["groups"]] == ["clean", "phone"]
+    assert [row["set"] for row in report["pooled"]] == ["2 small sets"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "param"),
     [
+        (["--peers-only", "--peer", "energy", "--group", "phone"], "group"),
+        (["--peers-only", "--peer", "energy", "--group", "phone=three"], "group"),
+        (["--peers-only", "--peer", "energy", "--group", "a=one", "--group", "b=one"], "group"),
+        (["--peers-only", "--peer", "energy", "--plots", "/nowhere/at/all"], "plots"),
         (["--peers-only"], "peers_only"),
         (["--peers-only", "--peer", "energy", "--model", "x"], "peers_only"),
         (["--peers-only", "--peer", "nobody"], "peer"),

@@ -105,7 +105,7 @@ def test_what_is_not_defined_is_nan() -> None:
         assert math.isnan(metrics.best_f1(scores, labels).f1)
     assert math.isnan(metrics.error_rates(*only_speech).false_alarm)
     assert math.isnan(metrics.error_rates(*only_other).miss)
-    assert math.isnan(metrics.expected_calibration_error(*empty))
+    assert math.isnan(metrics.best_smoothing([only_speech[0]], [only_speech[1]], 0).auc)
 
 
 def test_scores_and_labels_of_different_length_are_refused() -> None:
@@ -148,15 +148,33 @@ def test_moving_repeats_the_ends() -> None:
     assert metrics.moved_earlier(f32(), 3).tolist() == []
 
 
-def test_calibration_error_of_known_cases() -> None:
-    labels = i8(*[1] * 7, *[0] * 3, -1)
-    right = np.full(11, 0.7, np.float32)
-    assert metrics.expected_calibration_error(right, labels) == pytest.approx(0, abs=1e-6)
-    sure = np.full(11, 1.0, np.float32)
-    assert metrics.expected_calibration_error(sure, labels) == pytest.approx(0.3)
-    # Two bins, one 0.2 over and the other 0.3 under the share of speech.
-    mixed = f32(0.2, 0.2, 0.7, 0.7)
-    assert metrics.expected_calibration_error(mixed, i8(0, 0, 1, 1)) == pytest.approx(0.25)
+def test_smoothing_bridges_what_the_labels_bridge() -> None:
+    """A detector that sees every pause, and labels that see none: a long mean mends it."""
+    random = np.random.default_rng(0)
+    labels = np.zeros(3000, np.int8)
+    labels[500:1400] = labels[2000:2600] = 1
+    pauses = (np.arange(3000) // 12) % 3 == 0
+    scores = np.where((labels == 1) & ~pauses, 0.9, 0.1).astype(np.float32)
+    scores += 0.01 * random.random(3000).astype(np.float32)
+    late = [metrics.moved_earlier(scores, -4)]
+    plain = metrics.best_shift(late, [labels])
+    found = metrics.best_smoothing(late, [labels], plain.shift_ms)
+    assert found.auc > plain.auc + 0.05
+    assert 210 <= found.average_ms <= 600
+    assert found.shift_ms == pytest.approx(40, abs=60)
+    assert metrics.best_smoothing(late, [labels], 40, limit_ms=100).average_ms <= 100
+    averaged = [
+        metrics.moved_earlier(
+            metrics.moving_average(late[0], found.average_ms // 10), found.shift_ms // 10
+        )
+    ]
+    assert metrics.roc_auc(averaged[0], labels) == found.auc
+
+
+def test_smoothing_is_never_worse_than_none() -> None:
+    labels = np.repeat(i8(0, 1, 0, 1, 0), 7)
+    right = labels.astype(np.float32)
+    assert metrics.best_smoothing([right], [labels], 0) == metrics.Smoothed(1.0, 10, 0)
 
 
 @given(

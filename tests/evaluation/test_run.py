@@ -71,7 +71,7 @@ def sets(data: Path) -> list[LabelledSet]:
 
 @pytest.fixture
 def models() -> list[Peer]:
-    return [FunctionPeer("prompt", loudness()), FunctionPeer("late", loudness(7))]
+    return [FunctionPeer("prompt", loudness(), 30.0), FunctionPeer("late", loudness(7))]
 
 
 def row(report: Report, name: str, condition: str, model: str) -> SetResult:
@@ -94,6 +94,13 @@ def test_figures_of_a_detector_that_is_right(sets: list[LabelledSet], models: li
     assert (found.average_precision, found.f1, found.f1_threshold, found.eer) == (1, 1, 1, 0)
     assert (found.false_alarm, found.miss, found.calibration_error) == (0, 0, 0)
     assert found.detection_error == pytest.approx(0, abs=1e-9)
+    assert (found.auc_smoothed, found.average_ms) == (1, 10)
+    assert [(each.shorter_than_s, each.found, each.utterances) for each in found.recalls] == [
+        (0.5, 0, 0),
+        (1, 6, 6),
+        (None, 6, 6),
+    ]
+    assert found.latency_ms == 30
     assert (found.onset_ms, found.onsets, found.onsets_found) == (0, 6, 6)
     assert (found.offset_ms, found.offsets, found.offsets_found) == (0, 6, 6)
     assert row(report, "more", "clean", "prompt").files == 2
@@ -132,7 +139,7 @@ def test_noise_is_added_to_the_sets_named_and_to_speech_only(
         heard.setdefault("first", []).append(audio)
         return energy().probabilities(audio)
 
-    report = evaluate([FunctionPeer("energy", score)], sets, conditions)
+    report = evaluate([FunctionPeer("energy", score, 5.0)], sets, conditions)
     assert [(each.set, each.condition, each.files) for each in report.sets] == [
         ("bursts", "clean", 3),
         ("bursts", "0 dB", 3),
@@ -148,6 +155,47 @@ def test_noise_is_added_to_the_sets_named_and_to_speech_only(
     other = evaluate([energy()], sets, conditions, seed=1)
     assert other.sets[0] == report.sets[0]
     assert other.sets[1] != report.sets[1]
+
+
+def test_small_sets_count_as_one(data: Path, sets: list[LabelledSet], models: list[Peer]) -> None:
+    bank = NoiseBank.of([load_noise(str(data / "noise"))])
+    conditions = [CLEAN, Condition(-15.0, bank, {"bursts"})]
+    report = evaluate(models, sets, conditions, small_minutes=1, draws=20)
+    assert [(each.set, each.condition, each.model, each.files) for each in report.pooled] == [
+        ("2 small sets", "clean", "prompt", 5),
+        ("2 small sets", "clean", "late", 5),
+    ]
+    assert [(each.model, each.over, each.sets) for each in report.means()] == [
+        ("prompt", "clean", 2), ("late", "clean", 2),
+        ("prompt", "clean, small pooled", 1), ("late", "clean, small pooled", 1),
+        ("prompt", "all conditions, small pooled", 2), ("late", "all conditions, small pooled", 2),
+    ]  # fmt: skip
+    every = [each for each in report.means() if each.model == "late"][-1]
+    noisy = row(report, "bursts", "-15 dB", "late")
+    assert every.auc == pytest.approx((report.pooled[1].auc + noisy.auc) / 2)
+    assert [each.set for each in report.comparisons] == ["bursts", "bursts", "more", "2 small sets"]
+    text = report.to_markdown()
+    assert "| 2 small sets | clean | prompt |" in text
+    assert "## AUC@shift by condition" in text
+    assert "| set | model | clean | -15 dB |" in text
+    assert evaluate(models, sets, small_minutes=0.1, draws=1).pooled == ()  # one alone is small
+
+
+def test_calibration_is_told_by_group(data: Path, sets: list[LabelledSet]) -> None:
+    bank = NoiseBank.of([load_noise(str(data / "noise"))])
+    conditions = [CLEAN, Condition(0.0, bank)]
+    report = evaluate([energy()], sets, conditions, groups={"odd": ["more"]}, draws=1)
+    assert [(each.group, each.sets) for each in report.groups] == [
+        ("clean", ("bursts",)),
+        ("noisy", ("bursts", "more")),
+        ("odd", ("more",)),
+    ]
+    clean = report.groups[0]
+    alone = row(report, "bursts", "clean", "energy")
+    assert clean.calibration.error == pytest.approx(alone.calibration_error)
+    assert (clean.false_alarm, clean.miss) == (alone.false_alarm, alone.miss)
+    assert clean.minutes == pytest.approx(alone.minutes)
+    assert "| odd | energy |" in report.to_markdown()
 
 
 def test_false_segments_an_hour(data: Path, models: list[Peer]) -> None:
@@ -188,9 +236,13 @@ def test_report_as_json(data: Path, sets: list[LabelledSet], models: list[Peer])
     assert found["sets"][1]["shift_ms"] == 70
     assert found["noises"][0]["segments_per_hour"] == 900
     assert found["means"][0] == {
-        "model": "prompt", "sets": 2, "auc": 1, "auc_shifted": 1, "f1": 1, "eer": 0,
-        "false_alarm": 0, "miss": 0,
+        "model": "prompt", "over": "clean", "sets": 2, "auc": 1, "auc_shifted": 1,
+        "auc_smoothed": 1, "f1": 1, "eer": 0, "false_alarm": 0, "miss": 0,
     }  # fmt: skip
+    assert found["sets"][0]["recalls"][2] == {"shorter_than_s": None, "utterances": 6, "found": 6}
+    assert found["sets"][1]["latency_ms"] is None
+    assert found["curves"][0]["curve"]["miss"] == [1, 0, 0]
+    assert found["groups"][0]["calibration"]["error"] == 0
     silent = [each for each in found["files"] if each["file"] == "silence.wav"]
     assert [each["auc"] for each in silent] == [None, None]
 
@@ -200,7 +252,9 @@ def test_report_for_people(data: Path, sets: list[LabelledSet], models: list[Pee
     text = report.to_markdown()
     assert "| bursts | clean | late | 0.1 | 40 % |" in text
     assert "| 1.0000 | +70 | " in text
-    assert "| +70 ms (6/6) | +70 ms (6/6) |" in text
+    assert "| +70 ms (6/6) | +70 ms (6/6) | whole file | - | - |" in text
+    assert "| +0 ms (6/6) | +0 ms (6/6) | 30 ms | +30 ms | +30 ms |" in text
+    assert "| bursts | clean | late | 0/0 | 6/6 | 6/6 | 0 |" in text
     assert "| noise | prompt | 0.00 | 900.0 | 14.2 % |" in text
     assert "Worst" not in text
     detailed = report.to_markdown(worst=1)

@@ -123,6 +123,33 @@ def test_label_files_lie_beside_their_audio(tmp_path: Path) -> None:
     assert (single.name, single.files[0].name) == ("meetings", "one.wav")
 
 
+def test_audio_may_lie_elsewhere(tmp_path: Path) -> None:
+    labels, sound = tmp_path / "labels", tmp_path / "sound"
+    (sound / "deep").mkdir(parents=True)
+    labels.mkdir()
+    audio(sound, "deep/one.flac", "two.wav", "other.wav")
+    (labels / "all.rttm").write_text("SPEAKER one 1 0.5 1.0 <NA> <NA> ann <NA> <NA>\n")
+    (labels / "two.txt").write_text("0.25\t0.75\tspeech\n")
+    (found,) = load_sets([labels], audio=[sound])
+    assert [(each.name, each.path, each.speech) for each in found.files] == [
+        ("one.flac", sound / "deep/one.flac", ((0.5, 1.5),)),
+        ("two.wav", sound / "two.wav", ((0.25, 0.75),)),
+    ]
+    with pytest.raises(DataError, match="no audio called one beside it, nor where --audio says"):
+        load_sets([labels / "all.rttm"])
+    audio(sound, "one.wav")
+    with pytest.raises(DataError, match=r"which audio is one\? There are .*one.* and .*one"):
+        load_sets([labels], audio=[sound])
+    audio(labels, "one.wav")  # what lies beside comes first
+    assert load_sets([labels], audio=[sound])[0].files[0].path == labels / "one.wav"
+
+
+def test_a_manifest_without_sets_is_one_of_its_folders_name(tmp_path: Path) -> None:
+    audio(tmp_path, "1.flac")
+    index(tmp_path, {"file": "1.flac", "speech": []})
+    assert [each.name for each in load_sets([tmp_path])] == [tmp_path.name]
+
+
 def test_praat_writes_utf_16_too(tmp_path: Path) -> None:
     audio(tmp_path, "one.wav")
     (tmp_path / "one.TextGrid").write_bytes(TEXTGRID.encode("utf-16"))

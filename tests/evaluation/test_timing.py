@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vad.evaluation.metrics import Scores
@@ -18,6 +18,8 @@ from vad.evaluation.timing import (
     false_segments,
     runs,
     speech_segments,
+    utterance_hits,
+    utterances,
 )
 
 DURATION = 20.0
@@ -92,6 +94,23 @@ def test_an_offset_past_the_end_is_no_crossing() -> None:
     assert np.isnan(edge_delays(pulse(140, (50, 140)), labels, "offset")).all()
 
 
+def test_short_pauses_do_not_part_utterances() -> None:
+    labels = pulse(400, (10, 30), (59, 70), (100, 130), (399, 400)).astype(np.int8)
+    # 29 frames between the first two, 30 between the next.
+    assert utterances(labels).tolist() == [[10, 70], [100, 130], [399, 400]]
+    assert utterances(np.zeros(5, np.int8)).tolist() == []
+
+
+def test_an_utterance_is_found_by_any_of_it_or_just_after() -> None:
+    labels = pulse(600, (50, 90), (150, 190), (250, 290), (400, 550)).astype(np.int8)
+    scores = pulse(600, (60, 61), (199, 205), (240, 250), (300, 399))
+    seconds, hit = utterance_hits(scores, labels)
+    np.testing.assert_allclose(seconds, [0.4, 0.4, 0.4, 1.5])
+    assert hit.tolist() == [True, True, False, False]
+    assert utterance_hits(scores, labels, threshold=1.1)[1].tolist() == [False] * 4
+    assert [len(part) for part in utterance_hits(scores, np.zeros(600, np.int8))] == [0, 0]
+
+
 @pytest.fixture(scope="module")
 def oracle() -> Callable[[list[Interval], list[Interval]], dict[str, float]]:
     core = pytest.importorskip("pyannote.core", reason="pyannote.metrics is the oracle")
@@ -111,7 +130,7 @@ def oracle() -> Callable[[list[Interval], list[Interval]], dict[str, float]]:
     return components
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(reference=intervals, hypothesis=intervals)
 def test_detection_error_equals_that_of_pyannote(
     oracle: Callable[[list[Interval], list[Interval]], dict[str, float]],
@@ -137,6 +156,7 @@ def test_detection_errors_add_up() -> None:
     assert math.isnan(DetectionError(1, 0, 0).rate)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(intervals)
 def test_nothing_is_wrong_with_the_reference_itself(reference: list[Interval]) -> None:
     error = detection_error(reference, reference, DURATION)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,10 +19,16 @@ import soundfile
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
+from starlette.testclient import WebSocketTestSession
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
-from service import Settings, create_app
+from service import Settings, create_app, create_server
+from service.decode_pool import DecodePool
+from service.decoding import DecoderProcess
 from service.messages import ServerMessage, SessionCreated
 from service.problems import Problem
+from service.server import Server
 from service.session import StreamLimits, StreamSession
 from vad import Detector
 from vad.engine import Engine
@@ -74,6 +83,9 @@ class EnergyEngine:
         session.skip -= skipped
         session.frames += len(values) - skipped
         return values[skipped:]
+
+    def push_many(self, pushes: Sequence[tuple[EnergySession, Audio]]) -> list[Audio]:
+        return [self.push(session, audio) for session, audio in pushes]
 
     def flush(self, session: EnergySession, frames: int | None = None) -> Audio:
         total = frame_count(session.samples, SAMPLE_RATE) if frames is None else frames
@@ -143,6 +155,7 @@ SPEECH = pattern((1, 0), (1, 0.9), (1, 0), (1, 0.9), (0.5, 0))
 
 
 SPEECH_WAV = wav(SPEECH)
+LOUD_PCM = pcm(pattern((0.5, 0.9)))
 
 
 def spoken(answer: dict[str, Any]) -> list[tuple[float, float]]:
@@ -151,6 +164,40 @@ def spoken(answer: dict[str, Any]) -> list[tuple[float, float]]:
 
 def upload(*files: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
     return [("file", (f"{i}.wav", data, "audio/wav")) for i, data in enumerate(files)]
+
+
+def rest(socket: WebSocketTestSession) -> tuple[list[dict[str, Any]], int]:
+    """All messages of a stream up to its close, and the code of that."""
+    found = []
+    while (message := socket.receive())["type"] == "websocket.send":
+        found.append(json.loads(message["text"]))
+    return found, message["code"]
+
+
+@contextmanager
+def running(engine: EnergyEngine | None = None, **settings: Any) -> Iterator[tuple[Server, int]]:
+    """A server in a thread, and its port; it has ended when this ends."""
+    detector = EnergyDetector(engine)
+    server = create_server(Settings(port=0, **settings), detector)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started, 30)
+        yield server, server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.handle_exit(signal.SIGTERM, None)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def messages(client: ClientConnection) -> tuple[list[dict[str, Any]], int]:
+    """All messages up to the close, and its code."""
+    found = []
+    with suppress(ConnectionClosed):
+        while True:
+            found.append(json.loads(client.recv(timeout=20)))
+    assert client.close_code is not None
+    return found, client.close_code
 
 
 def check_problem(response: Any, status: int, slug: str) -> Problem:
@@ -186,6 +233,33 @@ def send(made: StreamSession, type: str, **fields: Any) -> list[ServerMessage]:
 
 def types(messages: Sequence[ServerMessage]) -> list[str]:
     return [message.type for message in messages]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoders_outlive_their_apps() -> Iterator[None]:
+    """Each app starts a process, and each test an app: here they leave them to the next."""
+    spare: list[DecoderProcess] = []
+
+    def spawn(pool: DecodePool) -> DecoderProcess:
+        limit = pool._limits.memory_bytes
+        kept = next((p for p in spare if p.alive and p.memory_bytes == limit), None)
+        if kept is None:
+            return DecoderProcess(limit)
+        spare.remove(kept)
+        return kept
+
+    def close(pool: DecodePool) -> None:
+        with pool._lock:
+            pool._closed = True
+            spare.extend(pool._idle)
+            pool._idle.clear()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DecodePool, "_spawn", spawn)
+        patch.setattr(DecodePool, "close", close)
+        yield
+    for process in spare:
+        process.close()
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.fields import FileFields
+from service.fields import SEGMENTATION_NAMES, FileFields
+from vad import ParameterError, Segmentation
 from vad.formats import MEDIA_TYPES
 
 
@@ -24,6 +25,30 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
     form = content["multipart/form-data"]["schema"]["properties"]
     assert form.keys() == {"file", *FileFields.model_fields}
     assert "audio/*" in content
+
+
+@pytest.mark.parametrize("name", sorted(SEGMENTATION_NAMES))
+def test_the_ranges_are_those_that_hold(document: dict[str, Any], name: str) -> None:
+    operation = document["paths"]["/v1/vad"]["post"]
+    [schema] = [p["schema"] for p in operation["parameters"] if p["name"] == name]
+    low, high = schema["minimum"], schema["maximum"]
+    step = 1 if schema["type"] == "integer" else 1e-6
+    lenient = {"threshold": 1} if name == "neg_threshold" else {}
+    for value in (low, high):
+        Segmentation(**lenient, **{name: value})
+    for value in (low - step, high + step):
+        with pytest.raises(ParameterError, match=name):
+            Segmentation(**lenient, **{name: value})
+
+
+def test_the_drop_in_tells_its_own_defaults(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/v1/audio/speech/timestamps"]["post"]
+    described = {p["name"]: p["schema"] for p in operation["parameters"]}
+    assert (described["threshold"]["default"], described["speech_pad_ms"]["default"]) == (0.75, 0)
+    content = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert (content["type"], content["items"]["$ref"].rpartition("/")[2]) == (
+        "array", "SpeechTimestamp"
+    )  # fmt: skip
 
 
 def test_every_answer_is_described(document: dict[str, Any]) -> None:

@@ -36,6 +36,12 @@ def test_not_ready_before_the_start() -> None:
     assert client.get("/v1/models").status_code == 503
 
 
+@pytest.mark.parametrize("path", ["/healthz/live", "/healthz/ready"])
+def test_health_answers_head(client: TestClient, path: str) -> None:
+    answer = client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_version(client: TestClient) -> None:
     assert client.get("/version").json() == {"name": "convad", "version": __version__}
 

@@ -7,56 +7,22 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from service import Settings, create_server
-from service.server import Server
-
-from .conftest import EnergyDetector, EnergyEngine, pattern, pcm, until
+from .conftest import EnergyEngine, messages, pattern, pcm, running, until
 
 LOUD = pcm(pattern((0.5, 0.9)))
 ROOT = Path(__file__).parents[2]
 
 
-@contextmanager
-def running(engine: EnergyEngine | None = None, **settings: Any) -> Iterator[tuple[Server, int]]:
-    """A server in a thread, and its port; it has ended when this ends."""
-    detector = EnergyDetector(engine)
-    server = create_server(Settings(port=0, **settings), detector)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until(lambda: server.started, 30)
-        yield server, server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.handle_exit(signal.SIGTERM, None)
-        thread.join(10)
-        assert not thread.is_alive()
-
-
 def dial(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=5)
-
-
-def messages(client: ClientConnection) -> tuple[list[dict[str, Any]], int]:
-    """All messages up to the close, and its code."""
-    found = []
-    with suppress(ConnectionClosed):
-        while True:
-            found.append(json.loads(client.recv(timeout=5)))
-    assert client.close_code is not None
-    return found, client.close_code
 
 
 def start_speech(client: ClientConnection) -> None:

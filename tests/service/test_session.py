@@ -41,7 +41,12 @@ def test_created_tells_what_holds() -> None:
     assert created.params["sample_rate"] == 8000
     assert created.params["encoding"] == "pcm_s16le"
     assert (created.hop_ms, created.latency_ms, created.model) == (10, 10, "energy")
-    assert created.limits == {"max_message_bytes": 2**20, "stream_idle_s": 60, "max_stream_s": 3600}
+    assert created.limits == {
+        "max_message_bytes": 2**20,
+        "stream_idle_s": 60,
+        "max_stream_s": 3600,
+        "max_stream_lead_s": None,
+    }
 
 
 @pytest.mark.parametrize(

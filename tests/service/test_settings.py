@@ -31,6 +31,44 @@ def test_out_of_range_is_refused(name: str, value: Any) -> None:
         Settings(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("allowed_origins", "https://a.example, http://b:81", ("https://a.example", "http://b:81")),
+        ("allowed_origins", "*", ("*",)),
+        ("trusted_proxies", "10.0.0.0/8,::1", ("10.0.0.0/8", "::1")),
+        ("trusted_proxies", "", ()),
+        ("root_path", "/vad", "/vad"),
+    ],
+)
+def test_lists_are_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: Any
+) -> None:
+    monkeypatch.setenv(f"VAD_{name.upper()}", text)
+    assert getattr(Settings(), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("allowed_origins", "https://a.example/page"),
+        ("allowed_origins", "a.example"),
+        ("trusted_proxies", "proxy.example"),
+        ("root_path", "vad"),
+        ("root_path", "/vad/"),
+        ("workers", 0),
+    ],
+)
+def test_what_can_mean_nothing_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})
+
+
+def test_every_setting_is_described() -> None:
+    undescribed = [n for n, field in Settings.model_fields.items() if not field.description]
+    assert not undescribed
+
+
 def test_serve_names_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAD_PORT", "many")
     with pytest.raises(ParameterError, match="VAD_PORT"):

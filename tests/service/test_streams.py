@@ -11,27 +11,19 @@ import soundfile
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import Gauge
-from starlette.testclient import WebSocketTestSession
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from service import Settings, create_app
 from service.errors import ServiceError, ShuttingDown, TooManyStreams
-from service.streams import StreamRegistry
+from service.limits import Quota
+from service.registry import StreamRegistry
 from vad import Detector
 
-from .conftest import SPEECH, EnergyDetector, EnergyEngine, pattern, pcm, until
+from .conftest import SPEECH, EnergyDetector, EnergyEngine, pattern, pcm, rest, until
 
 ROUTE = "/v1/vad/stream"
 LOUD = pcm(pattern((0.5, 0.9)))
-
-
-def rest(socket: WebSocketTestSession) -> tuple[list[dict[str, Any]], int]:
-    """All messages up to the close, and its code."""
-    found = []
-    while (message := socket.receive())["type"] == "websocket.send":
-        found.append(json.loads(message["text"]))
-    return found, message["code"]
 
 
 def open_streams(app: FastAPI) -> float | None:
@@ -112,7 +104,7 @@ def test_no_more_streams_than_places(app: FastAPI, client: TestClient) -> None:
         assert third.receive_json()["type"] == "session.created"
 
 
-@pytest.mark.parametrize("settings", [{"stream_idle_s": 0.05}])
+@pytest.mark.parametrize("settings", [{"stream_idle_s": 0.5}])
 def test_an_idle_stream_is_closed(client: TestClient) -> None:
     with client.websocket_connect(ROUTE) as socket:
         socket.send_bytes(LOUD)
@@ -226,7 +218,7 @@ class StuckStream:
 def test_the_registry_cancels_only_who_does_not_heed() -> None:
     async def drain() -> tuple[StuckStream, StuckStream]:
         gauge = Gauge("g", "g", registry=None)
-        registry = StreamRegistry(2, gauge)
+        registry = StreamRegistry(Quota("streams", 2, full=TooManyStreams), gauge)
         kind, stuck = StuckStream(registry, heeds=True), StuckStream(registry, heeds=False)
         registry.admit(kind)
         registry.admit(stuck)

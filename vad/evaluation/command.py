@@ -16,17 +16,19 @@ from vad.detector import Detector
 from vad.errors import ParameterError
 from vad.evaluation.noise import CLEAN, Condition, NoiseBank, load_noise
 from vad.evaluation.peers import PEERS, Peer, convad, load_peer
+from vad.evaluation.plots import check_plotting, plot_report
 from vad.evaluation.report import render_report
 from vad.evaluation.run import evaluate
 from vad.evaluation.sets import load_sets
 
 FILE_WIDTH = 160  # columns
 DEFAULT_SNRS = (20.0, 10.0, 5.0, 0.0)
+DEFAULT_SMALL = 1.5  # minutes
 
 PLACE = "a folder of audio, or a pack, of which `:package1,package2` chooses"
 Data = Annotated[
     list[Path],
-    typer.Argument(help="Folders with labels.jsonl, or label files beside their audio."),
+    typer.Argument(help="Folders with labels.jsonl, or label files (RTTM, TextGrid, Audacity)."),
 ]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Models of ours, by name.")]
 Peers = Annotated[
@@ -51,6 +53,20 @@ Json = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write
 Markdown = Annotated[
     Path | None, typer.Option("--markdown", dir_okay=False, help="Write the tables.")
 ]
+Plots = Annotated[
+    Path | None, typer.Option("--plots", file_okay=False, help="Draw ROC, DET and calibration.")
+]
+Audio = Annotated[
+    list[Path] | None,
+    typer.Option("--audio", exists=True, file_okay=False, help="Where label files' audio lies."),
+]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option("--group", help="NAME=SET,SET: report the calibration of these sets apart."),
+]
+Small = Annotated[
+    float, typer.Option("--pool-below", min=0, help="Minutes; shorter sets count as one.")
+]
 Worst = Annotated[int, typer.Option("--worst", min=0, help="List so many of the worst files.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the added noise and the bootstrap.")]
 
@@ -67,6 +83,10 @@ def evaluate_command(
     false_alarms: FalseAlarms = None,
     json: Json = None,
     markdown: Markdown = None,
+    plots: Plots = None,
+    audio: Audio = None,
+    group: Groups = None,
+    pool_below: Small = DEFAULT_SMALL,
     worst: Worst = 0,
     seed: Seed = 0,
 ) -> None:
@@ -77,13 +97,27 @@ def evaluate_command(
     for option, path in (("json", json), ("markdown", markdown)):
         if path is not None and not path.parent.is_dir():
             raise ParameterError(option, f"no folder {path.parent} to write into")
-    sets = load_sets(data, only or ())
+    if plots is not None:
+        check_plotting()
+        if not plots.absolute().parent.is_dir():
+            raise ParameterError("plots", f"no folder {plots.absolute().parent} to make it in")
+    sets = load_sets(data, only or (), audio or ())
     noises = [load_noise(place) for place in false_alarms or ()]
     chosen = [each.name for each in sets]
     conditions = [CLEAN, *_noisy(noise or (), snr or (), noisy_set or (), chosen)]
+    groups = _groups(group or (), chosen)
     models = _models(model or (), peer or (), peers_only)
     with _progress() as update:
-        report = evaluate(models, sets, conditions, noises, seed=seed, progress=update)
+        report = evaluate(
+            models,
+            sets,
+            conditions,
+            noises,
+            groups=groups,
+            small_minutes=pool_below,
+            seed=seed,
+            progress=update,
+        )
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width to keep to
         console.width = max(console.width, FILE_WIDTH)
@@ -92,6 +126,8 @@ def evaluate_command(
         json.write_text(report.to_json(), encoding="utf-8")
     if markdown is not None:
         markdown.write_text(report.to_markdown(worst), encoding="utf-8")
+    if plots is not None:
+        plot_report(report, plots)
 
 
 def _models(names: Sequence[str], peers: Sequence[str], peers_only: bool) -> list[Peer]:
@@ -118,6 +154,21 @@ def _noisy(
         raise ParameterError("noisy_set", f"{', '.join(missing)} is not evaluated")
     bank = NoiseBank.of([load_noise(place) for place in places])
     return [Condition(snr, bank, frozenset(only)) for snr in snrs or DEFAULT_SNRS]
+
+
+def _groups(given: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for each in given:
+        name, _, sets = each.partition("=")
+        members = [one for one in sets.split(",") if one]
+        if not name or not members:
+            raise ParameterError("group", f"{each!r} is not NAME=SET,SET")
+        if missing := sorted(set(members) - set(known)):
+            raise ParameterError("group", f"{', '.join(missing)} is not evaluated")
+        if twice := set(members) & {one for group in groups.values() for one in group}:
+            raise ParameterError("group", f"{', '.join(sorted(twice))} is in two groups")
+        groups.setdefault(name, []).extend(members)
+    return groups
 
 
 @contextmanager

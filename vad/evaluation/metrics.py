@@ -25,6 +25,9 @@ Kind = TypeVar("Kind", bound=np.generic)
 
 NAN = float("nan")
 
+# Odd, so that the mean lies around its frame.
+_SMOOTHING_FRAMES = (1, 5, 9, 15, 21, 29, 37, 45, 53, 59)
+
 
 @dataclass(frozen=True)
 class Shifted:
@@ -36,6 +39,21 @@ class Shifted:
     """
 
     auc: float
+    shift_ms: int
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """The AUC after the moving average that suits the scores best.
+
+    Attributes:
+        auc: area under the ROC curve with it.
+        average_ms: its length; 10 means none.
+        shift_ms: how much earlier the averaged scores had to be moved.
+    """
+
+    auc: float
+    average_ms: int
     shift_ms: int
 
 
@@ -61,7 +79,7 @@ def roc_auc(scores: Scores, labels: Labels) -> float:
     The Mann-Whitney form of Hanley & McNeil, "The meaning and use of the area under a receiver
     operating characteristic (ROC) curve", Radiology 143 (1982).
     """
-    _, speech, other = _tally(scores, labels)
+    _, speech, other = tally(scores, labels)
     return auc_of_counts(speech, other)
 
 
@@ -162,25 +180,40 @@ def error_rates(scores: Scores, labels: Labels, threshold: float = 0.5) -> Error
     )
 
 
-def expected_calibration_error(scores: Scores, labels: Labels, bins: int = 15) -> float:
-    """Mean distance of score and share of speech over equal bins of the score.
+def best_smoothing(
+    scores: Sequence[Scores], labels: Sequence[Labels], shift_ms: int, limit_ms: int = 600
+) -> Smoothed:
+    """The best AUC over moving averages of up to `limit_ms`, each at the shift that suits it.
 
-    Naeini, Cooper & Hauskrecht, "Obtaining well calibrated probabilities using Bayesian
-    binning", AAAI 2015, for the probability of speech.
+    Labels that bridge short pauses, as those of meetings do, ask for scores that bridge them
+    too; this grants each detector the bridging that suits it best.
 
     Args:
-        scores: probabilities in 0 to 1.
-        labels: as everywhere here.
-        bins: number of equally wide bins.
+        scores, labels: one array a file, of the same lengths.
+        shift_ms: what suits the scores as they are (`best_shift`), where the search begins: a
+            symmetric mean hardly moves it, so lengths are compared there.
+        limit_ms: longest average tried.
     """
-    used = labels >= 0
-    values = scores[used].astype(np.float64)
-    if not len(values):
-        return NAN
-    index = np.minimum((values * bins).astype(int), bins - 1)
-    confidence = np.bincount(index, weights=values, minlength=bins)
-    speech = np.bincount(index, weights=labels[used] == 1, minlength=bins)
-    return float(np.abs(confidence - speech).sum() / len(values))
+    _check_files(scores, labels)
+    pooled, shift = _pooled(labels, np.int8), shift_ms // HOP_MS
+    longest = limit_ms // HOP_MS
+    tried = [frames for frames in _SMOOTHING_FRAMES if frames <= longest]
+
+    def at(frames: int) -> list[Scores]:
+        return [moving_average(file, frames) for file in scores]
+
+    def auc(frames: int) -> float:
+        moved = [moved_earlier(file, shift) for file in at(frames)]
+        return roc_auc(_pooled(moved, np.float32), pooled)
+
+    aucs = [auc(frames) for frames in tried]
+    if np.isnan(aucs).any():
+        return Smoothed(NAN, 0, shift_ms)
+    best = tried[int(np.argmax(aucs))]
+    if best == 1:
+        return Smoothed(max(aucs), HOP_MS, shift_ms)
+    found = best_shift(at(best), labels)
+    return Smoothed(found.auc, best * HOP_MS, found.shift_ms)
 
 
 def moving_average(scores: Scores, frames: int) -> Scores:
@@ -199,7 +232,7 @@ def moving_average(scores: Scores, frames: int) -> Scores:
     return np.asarray((sums[last] - sums[first]) / (last - first), dtype=np.float32)
 
 
-def _tally(scores: Scores, labels: Labels) -> tuple[Scores, Counts, Counts]:
+def tally(scores: Scores, labels: Labels) -> tuple[Scores, Counts, Counts]:
     """Distinct scores, ascending, with the number of speech and of other frames at each."""
     if scores.shape != labels.shape:
         raise ParameterError("labels", f"have shape {labels.shape}, the scores {scores.shape}")
@@ -213,7 +246,7 @@ def _tally(scores: Scores, labels: Labels) -> tuple[Scores, Counts, Counts]:
 
 def _at_thresholds(scores: Scores, labels: Labels) -> tuple[Scores, Counts, Counts]:
     """For each distinct score as threshold, descending: hits and false alarms in frames."""
-    values, speech, other = _tally(scores, labels)
+    values, speech, other = tally(scores, labels)
     return values[::-1], np.cumsum(speech[::-1]), np.cumsum(other[::-1])
 
 

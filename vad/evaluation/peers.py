@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vad.errors import MissingExtra, ParameterError
+from vad.evaluation.metrics import NAN
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 
 Audio = NDArray[np.float32]
 Frames = NDArray[np.float32]
 
 SILERO_WINDOW = 512  # samples: 32 ms
+EARSHOT_WINDOW = 256  # samples: 16 ms
 FIRERED_SHORTEST = 560  # samples: two analysis windows of 25 ms, 10 ms apart
 ENERGY_WINDOW = 320  # samples: 20 ms
 ENERGY_MIDPOINT = -45.0  # dBFS that becomes 0.5
@@ -33,6 +35,13 @@ class Peer(Protocol):
     @property
     def name(self) -> str:
         """How tables call it."""
+
+    @property
+    def latency_ms(self) -> float:
+        """Algorithmic latency: the longest time from a frame's end to its score in a stream.
+
+        NaN where it hears the whole file first.
+        """
 
     def probabilities(self, audio: Audio) -> Frames:
         """Scores `audio`.
@@ -51,6 +60,9 @@ class HasProbabilities(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def latency_ms(self) -> float: ...
+
     def probabilities(self, audio: Audio, sample_rate: int | None = None) -> Frames: ...
 
 
@@ -60,6 +72,7 @@ class FunctionPeer:
 
     name: str
     score: Callable[[Audio], Frames]
+    latency_ms: float = NAN
 
     def probabilities(self, audio: Audio) -> Frames:
         """Scores `audio`; shapes as in `Peer.probabilities`.
@@ -95,7 +108,7 @@ def silero() -> Peer:
         windows = model.audio_forward(audio, sampling_rate=SAMPLE_RATE)
         return spread(windows, SILERO_WINDOW, frame_count(audio.size, SAMPLE_RATE))
 
-    return FunctionPeer("silero", score)
+    return FunctionPeer("silero", score, window_latency_ms(SILERO_WINDOW))
 
 
 def firered() -> Peer:
@@ -124,7 +137,8 @@ def energy() -> Peer:
 
     The floor of any comparison: -45 dBFS becomes 0.5. Zeros outside the audio.
     """
-    return FunctionPeer("energy", _energy)
+    late = (ENERGY_WINDOW - HOP_SAMPLES) / 2 * 1000 / SAMPLE_RATE
+    return FunctionPeer("energy", _energy, late)
 
 
 def webrtc(mode: int = 3) -> Peer:
@@ -143,14 +157,45 @@ def webrtc(mode: int = 3) -> Peer:
 
     def score(audio: Audio) -> Frames:
         model = package.Vad(mode)
-        count = frame_count(audio.size, SAMPLE_RATE)
-        whole = np.pad(audio, (0, count * HOP_SAMPLES - audio.size))
-        pcm = np.clip(np.rint(whole * 32768.0), -32768, 32767).astype("<i2")
-        blocks = pcm.reshape(count, HOP_SAMPLES)
-        found = [model.is_speech(block.tobytes(), SAMPLE_RATE) for block in blocks]
+        found = [model.is_speech(block, SAMPLE_RATE) for block in _pcm_frames(audio)]
         return np.asarray(found, dtype=np.float32)
 
-    return FunctionPeer("webrtc", score)
+    return FunctionPeer("webrtc", score, 0.0)
+
+
+def pymicro() -> Peer:
+    """pymicro-vad (Apache-2.0), whose score of each 10 ms is about the last three quarters of a
+    second; until it has heard these it says that it needs more, which is taken for no speech.
+
+    Raises:
+        MissingExtra: pymicro-vad is not installed.
+    """
+    package = _require("pymicro_vad", "pymicro-vad")
+
+    def score(audio: Audio) -> Frames:
+        model = package.MicroVad()
+        found = [model.process_10ms(block) for block in _pcm_frames(audio)]
+        return np.maximum(np.asarray(found, dtype=np.float32), 0)
+
+    return FunctionPeer("pymicro", score, 0.0)
+
+
+def earshot() -> Peer:
+    """earshot (MIT or Apache-2.0): windows of 16 ms; the last one is filled up with zeros.
+
+    Raises:
+        MissingExtra: earshot is not installed.
+    """
+    package = _require("earshot", "earshot")
+
+    def score(audio: Audio) -> Frames:
+        model = package.Detector()
+        whole = np.pad(np.clip(audio, -1, 1), (0, -audio.size % EARSHOT_WINDOW))
+        windows = [model.predict_f32(each) for each in whole.reshape(-1, EARSHOT_WINDOW)]
+        values = np.asarray(windows, dtype=np.float32)
+        return spread(values, EARSHOT_WINDOW, frame_count(audio.size, SAMPLE_RATE))
+
+    return FunctionPeer("earshot", score, window_latency_ms(EARSHOT_WINDOW))
 
 
 def convad(detector: HasProbabilities) -> Peer:
@@ -159,7 +204,7 @@ def convad(detector: HasProbabilities) -> Peer:
     def score(audio: Audio) -> Frames:
         return np.asarray(detector.probabilities(audio, SAMPLE_RATE), dtype=np.float32)
 
-    return FunctionPeer(detector.name, score)
+    return FunctionPeer(detector.name, score, detector.latency_ms)
 
 
 PEERS: Mapping[str, Callable[[], Peer]] = {
@@ -167,6 +212,8 @@ PEERS: Mapping[str, Callable[[], Peer]] = {
     "firered": firered,
     "energy": energy,
     "webrtc": webrtc,
+    "pymicro": pymicro,
+    "earshot": earshot,
 }
 
 
@@ -196,6 +243,21 @@ def spread(values: Frames, window: int, count: int) -> Frames:
     centres = np.arange(count) * HOP_SAMPLES + HOP_SAMPLES // 2
     index = np.minimum(centres // window, len(values) - 1)
     return np.asarray(values, dtype=np.float32)[index]
+
+
+def window_latency_ms(window: int) -> float:
+    """Longest time from a frame's end to the end of the window that `spread` gives it."""
+    ends = np.arange(1, window + 1) * HOP_SAMPLES
+    centres = ends - HOP_SAMPLES // 2
+    return float(((centres // window + 1) * window - ends).max()) * 1000 / SAMPLE_RATE
+
+
+def _pcm_frames(audio: Audio) -> list[bytes]:
+    """16-bit little-endian samples of each frame; the last one is filled up with zeros."""
+    count = frame_count(audio.size, SAMPLE_RATE)
+    whole = np.pad(audio, (0, count * HOP_SAMPLES - audio.size))
+    pcm = np.clip(np.rint(whole * 32768.0), -32768, 32767).astype("<i2")
+    return [block.tobytes() for block in pcm.reshape(count, HOP_SAMPLES)]
 
 
 def _energy(audio: Audio) -> Frames:

@@ -8,51 +8,65 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from vad.evaluation import tables
 from vad.evaluation.results import (
     Comparison,
+    CurveResult,
     FileResult,
+    GroupResult,
     Mean,
-    NoiseClipResult,
     NoiseResult,
     SetResult,
 )
+from vad.evaluation.tables import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @dataclass(frozen=True)
-class Table:
-    """Text in cells; the first `labels` columns name the row, the rest are figures."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    labels: int
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Report:
-    """All results of one evaluation, sets apart."""
+    """All results of one evaluation, sets apart.
+
+    Attributes:
+        sets: one row a set, condition and model.
+        pooled: likewise, the sets of under `small_minutes` as one.
+        curves: what the plots of `sets` and `pooled` show.
+        groups: calibration by group of conditions.
+    """
 
     models: tuple[str, ...]
     seed: int
     sets: tuple[SetResult, ...] = ()
+    pooled: tuple[SetResult, ...] = ()
+    small_minutes: float = 0
+    curves: tuple[CurveResult, ...] = ()
+    groups: tuple[GroupResult, ...] = ()
     files: tuple[FileResult, ...] = ()
     noises: tuple[NoiseResult, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
 
     def means(self) -> list[Mean]:
-        """One row a model."""
-        found = []
-        for model in self.models:
-            rows = [row for row in self.sets if row.model == model and row.condition == "clean"]
-            if rows:
-                names = ("auc", "auc_shifted", "f1", "eer", "false_alarm", "miss")
-                figures = {name: _mean([getattr(row, name) for row in rows]) for name in names}
-                found.append(Mean(model=model, sets=len(rows), **figures))
-        return found
+        """One row a model over the clean sets; two more where small sets or noise ask for them."""
+        clean = [row for row in self.sets if row.condition == "clean"]
+        every = [*(row for row in self.sets if not self._is_pooled(row)), *self.pooled]
+        kinds = {"clean": clean}
+        if self.pooled:
+            kinds["clean, small pooled"] = [row for row in every if row.condition == "clean"]
+        if len(clean) < len(self.sets):
+            kinds["all conditions" + (", small pooled" if self.pooled else "")] = every
+        return [
+            _mean_row(model, over, [row for row in rows if row.model == model])
+            for over, rows in kinds.items()
+            for model in self.models
+            if any(row.model == model for row in rows)
+        ]
+
+    def _is_pooled(self, row: SetResult) -> bool:
+        """Whether the row's set is one of those that `pooled` holds for its condition."""
+        return row.minutes < self.small_minutes and any(
+            each.condition == row.condition for each in self.pooled
+        )
 
     def worst(self, count: int, model: str) -> list[FileResult]:
         """The `count` labelled files, clean or noisy, with the largest share wrong at 0.5."""
@@ -85,14 +99,21 @@ class Report:
 
     def tables(self, worst: int = 0) -> list[Table]:
         """What there is to show, empty tables left out."""
+        rows = [*self.sets, *self.pooled]
         every = [
-            _frames_table(self.sets),
-            _threshold_table(self.sets),
-            _means_table(self.means()),
-            _noises_table(self.noises),
-            _comparisons_table(self.comparisons),
-            _worst_files_table([row for model in self.models for row in self.worst(worst, model)]),
-            _worst_clips_table(self.noises, worst),
+            tables.frames_table(rows),
+            tables.threshold_table(rows),
+            *tables.condition_tables(rows),
+            tables.groups_table(self.groups),
+            tables.delays_table(rows),
+            tables.utterances_table(rows),
+            tables.means_table(self.means()),
+            tables.noises_table(self.noises),
+            tables.comparisons_table(self.comparisons),
+            tables.worst_files_table(
+                [row for model in self.models for row in self.worst(worst, model)]
+            ),
+            tables.worst_clips_table(self.noises, worst),
         ]
         return [table for table in every if table.rows]
 
@@ -125,127 +146,6 @@ def render_report(report: Report, console: Console, worst: int = 0) -> None:
         console.print(shown)
 
 
-def _frames_table(rows: Sequence[SetResult]) -> Table:
-    cells = [
-        (
-            row.set,
-            row.condition,
-            row.model,
-            f"{row.minutes:.1f}",
-            f"{100 * row.speech_ratio:.0f} %",
-            _share(row.auc, 4),
-            _share(row.auc_shifted, 4),
-            f"{row.shift_ms:+d}",
-            _share(row.average_precision),
-            _share(row.f1),
-            _share(row.eer),
-        )
-        for row in rows
-    ]
-    labels = ("set", "condition", "model")
-    columns = (*labels, "min", "speech", "AUC", "@shift", "ms", "AP", "F1", "EER")
-    note = "@shift: AUC with the scores so many ms earlier; F1: the best"
-    return Table("Labelled sets, at any threshold", columns, tuple(cells), len(labels), note)
-
-
-def _threshold_table(rows: Sequence[SetResult]) -> Table:
-    cells = [
-        (
-            row.set,
-            row.condition,
-            row.model,
-            _share(row.false_alarm),
-            _share(row.miss),
-            _share(row.detection_error),
-            _share(row.calibration_error),
-            _delay(row.onset_ms, row.onsets_found, row.onsets),
-            _delay(row.offset_ms, row.offsets_found, row.offsets),
-        )
-        for row in rows
-    ]
-    columns = ("set", "condition", "model", "FA", "miss", "DetER", "ECE", "onset", "offset")
-    note = "FA: share of non-speech frames; delays: median (found of all)"
-    return Table("Labelled sets, at 0.5", columns, tuple(cells), 3, note)
-
-
-def _means_table(rows: Sequence[Mean]) -> Table:
-    names = ("auc", "auc_shifted", "f1", "eer", "false_alarm", "miss")
-    cells = [
-        (row.model, str(row.sets), *(_share(getattr(row, name), 4) for name in names))
-        for row in rows
-        if row.sets > 1
-    ]
-    columns = ("model", "sets", "AUC", "AUC@shift", "F1", "EER", "FA", "miss")
-    return Table("Mean over the clean sets", columns, tuple(cells), 1)
-
-
-def _noises_table(rows: Sequence[NoiseResult]) -> Table:
-    cells = [
-        (
-            row.set,
-            row.model,
-            f"{row.hours:.2f}",
-            f"{row.segments_per_hour:.1f}",
-            _percent(row.speech_ratio),
-        )
-        for row in rows
-    ]
-    columns = ("set", "model", "hours", "false segments an hour", "time")
-    note = "segments of at least 250 ms at 0.5; time: share taken for speech"
-    return Table("Sets without speech", columns, tuple(cells), 2, note)
-
-
-def _comparisons_table(rows: Sequence[Comparison]) -> Table:
-    cells = [
-        (
-            row.set,
-            row.condition,
-            f"{row.first} - {row.second}",
-            _signed(row.difference),
-            f"{_signed(row.low)} … {_signed(row.high)}",
-        )
-        for row in rows
-    ]
-    columns = ("set", "condition", "models", "AUC@shift", "95 %")
-    note = "paired bootstrap over files"
-    return Table("Differences", columns, tuple(cells), 3, note)
-
-
-def _worst_files_table(rows: Sequence[FileResult]) -> Table:
-    cells = [
-        (
-            row.model,
-            row.set,
-            row.condition,
-            row.file,
-            f"{row.seconds:.2f}",
-            _share(row.auc),
-            f"{row.false_alarm_s:.2f}",
-            f"{row.miss_s:.2f}",
-            _percent(row.error),
-        )
-        for row in rows
-    ]
-    columns = ("model", "set", "condition", "file", "s", "AUC", "FA s", "miss s", "wrong")
-    return Table("Worst files", columns, tuple(cells), 4)
-
-
-def _worst_clips_table(rows: Sequence[NoiseResult], worst: int) -> Table:
-    cells = [
-        (row.model, row.set, clip.clip, f"{clip.seconds:.2f}", str(clip.segments),
-         f"{clip.speech_s:.2f}")
-        for row in rows
-        for clip in _worst_clips(row, worst)
-    ]  # fmt: skip
-    columns = ("model", "set", "clip", "s", "false segments", "s of them")
-    return Table("Worst clips without speech", columns, tuple(cells), 3)
-
-
-def _worst_clips(row: NoiseResult, worst: int) -> list[NoiseClipResult]:
-    wrong = [clip for clip in row.clips if clip.segments]
-    return sorted(wrong, key=lambda clip: -clip.speech_s)[:worst]
-
-
 def _markdown(table: Table) -> str:
     rule = ["---" if number < table.labels else "--:" for number in range(len(table.columns))]
     lines = [f"## {table.title}", ""]
@@ -255,20 +155,10 @@ def _markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _share(value: float, digits: int = 3) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def _signed(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:+.4f}"
-
-
-def _delay(value: float, found: int, every: int) -> str:
-    return "-" if math.isnan(value) else f"{value:+.0f} ms ({found}/{every})"
+def _mean_row(model: str, over: str, rows: Sequence[SetResult]) -> Mean:
+    names = ("auc", "auc_shifted", "auc_smoothed", "f1", "eer", "false_alarm", "miss")
+    figures = {name: _mean([getattr(row, name) for row in rows]) for name in names}
+    return Mean(model=model, over=over, sets=len(rows), **figures)
 
 
 def _mean(values: list[float]) -> float:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vad.evaluation.curves import Calibration, ErrorCurve
+from vad.evaluation.timing import Recall
+
 
 @dataclass(frozen=True)
 class SetResult:
@@ -17,10 +20,15 @@ class SetResult:
         speech_ratio: share of the labelled frames that are speech.
         auc_shifted: the AUC at `shift_ms`, the constant shift that suits the model best;
             positive means that its scores lag.
+        auc_smoothed: the AUC after the moving average of `average_ms` that suits the model best,
+            at the shift that suits that best.
         detection_error: (false alarm + miss) / speech in seconds, of plain runs.
+        latency_ms: the model's algorithmic latency, which its scores' own delays don't show; NaN
+            where it hears the whole file first.
         onset_ms, offset_ms: median delays over those found within -200…+500 ms.
         onsets, offsets: edges of the reference with 300 ms of non-speech outside.
         onsets_found, offsets_found: those that the model crossed 0.5 at.
+        recalls: of short utterances, and of all.
     """
 
     set: str
@@ -32,6 +40,8 @@ class SetResult:
     auc: float
     auc_shifted: float
     shift_ms: int
+    auc_smoothed: float
+    average_ms: int
     average_precision: float
     f1: float
     f1_threshold: float
@@ -40,12 +50,14 @@ class SetResult:
     miss: float
     detection_error: float
     calibration_error: float
+    latency_ms: float
     onset_ms: float
     onsets: int
     onsets_found: int
     offset_ms: float
     offsets: int
     offsets_found: int
+    recalls: tuple[Recall, ...]
 
 
 @dataclass(frozen=True)
@@ -123,13 +135,51 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Mean:
-    """The unweighted mean over the clean labelled sets on which a figure is defined."""
+    """An unweighted mean over rows on which a figure is defined.
+
+    Attributes:
+        over: which rows: "clean", each labelled set; "clean, small pooled", with the small sets
+            as one; "all conditions, small pooled", the noisy ones counting as the clean ones do.
+        sets: how many rows.
+    """
 
     model: str
+    over: str
     sets: int
     auc: float
     auc_shifted: float
+    auc_smoothed: float
     f1: float
     eer: float
     false_alarm: float
     miss: float
+
+
+@dataclass(frozen=True)
+class CurveResult:
+    """One model's errors over all thresholds on one set under one condition, and at 0.5."""
+
+    set: str
+    condition: str
+    model: str
+    curve: ErrorCurve
+    false_alarm: float
+    miss: float
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """One model's calibration, and its errors at 0.5, over the frames of a group of conditions.
+
+    Attributes:
+        group: "clean", "noisy", or a name that the caller gave to some sets.
+        sets: the sets in it.
+    """
+
+    group: str
+    model: str
+    sets: tuple[str, ...]
+    minutes: float
+    false_alarm: float
+    miss: float
+    calibration: Calibration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,16 @@ from vad.evaluation.peers import Peer
 from vad.evaluation.report import Report
 from vad.evaluation.results import Comparison, NoiseClipResult, NoiseResult, SetResult
 from vad.evaluation.sets import LabelledSet
-from vad.evaluation.summary import THRESHOLD, Tally, compare, file_results, set_result
+from vad.evaluation.summary import (
+    THRESHOLD,
+    Tally,
+    compare,
+    curve_result,
+    file_results,
+    group_results,
+    pooled,
+    set_result,
+)
 from vad.evaluation.timing import false_segments
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count
 from vad.training.corpora import Corpus
@@ -31,6 +40,8 @@ def evaluate(
     conditions: Sequence[Condition] = (CLEAN,),
     noises: Sequence[Corpus] = (),
     *,
+    groups: Mapping[str, Collection[str]] | None = None,
+    small_minutes: float = 0,
     seed: int = 0,
     draws: int = 1000,
     progress: Progress | None = None,
@@ -42,6 +53,8 @@ def evaluate(
         sets: labelled sets, each reported apart.
         conditions: `CLEAN`, and noisy ones.
         noises: sets without speech, on which false segments are counted.
+        groups: names for some of the sets, by which calibration is reported apart.
+        small_minutes: shorter sets count as one in the pooled figures.
         seed: of the added noise and of the bootstrap.
         draws: bootstrap samples of each comparison.
         progress: called with the share that is done, 0 to 1.
@@ -56,15 +69,31 @@ def evaluate(
     steps = sum(len(labelled.files) for labelled in sets) + sum(len(c.clips) for c in noises)
     advance = _counter(steps, progress)
     tallies = [t for each in sets for t in _on_set(models, each, conditions, seed, advance)]
-    results = [set_result(tally) for tally in tallies]
+    small = _small(tallies, small_minutes)
+    results = [set_result(tally) for tally in [*tallies, *small]]
     return Report(
         models=tuple(names),
         seed=seed,
-        sets=tuple(results),
+        sets=tuple(results[: len(tallies)]),
+        pooled=tuple(results[len(tallies) :]),
+        small_minutes=small_minutes,
+        curves=tuple(curve_result(tally) for tally in [*tallies, *small]),
+        groups=tuple(group_results(tallies, groups or {})),
         files=tuple(row for tally in tallies for row in file_results(tally)),
         noises=tuple(row for corpus in noises for row in _on_noise(models, corpus, advance)),
-        comparisons=tuple(_compare(tallies, results, draws, seed)),
+        comparisons=tuple(_compare([*tallies, *small], results, draws, seed)),
     )
+
+
+def _small(tallies: Sequence[Tally], minutes: float) -> list[Tally]:
+    """Sets shorter than that pooled, if there are several; for each condition and model."""
+    members: dict[tuple[str, str], list[Tally]] = {}
+    for tally in tallies:
+        if tally.minutes < minutes:
+            members.setdefault((tally.condition, tally.model), []).append(tally)
+    return [
+        pooled(those, f"{len(those)} small sets") for those in members.values() if len(those) > 1
+    ]
 
 
 def _on_set(
@@ -76,7 +105,9 @@ def _on_set(
 ) -> list[Tally]:
     """A tally for each condition and, within it, each model; none for a set not concerned."""
     tallies = {
-        (condition.name, model.name): Tally(labelled.name, condition.name, model.name)
+        (condition.name, model.name): Tally(
+            labelled.name, condition.name, model.name, model.latency_ms
+        )
         for condition in conditions
         for model in models
     }

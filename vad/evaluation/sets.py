@@ -20,6 +20,7 @@ from vad.frames import FRAMES_PER_SECOND
 from vad.training.corpora import AUDIO_SUFFIXES
 
 INDEX = "labels.jsonl"
+Elsewhere = dict[str, list[Path]]  # audio by its name without the suffix
 LABEL_FORMATS = {".rttm": "rttm", ".textgrid": "textgrid", ".txt": "audacity"}
 
 # Labels that name what is not speech, as aligners, TIMIT, festvox and this library write them.
@@ -62,7 +63,9 @@ class LabelledSet:
     files: tuple[LabelledFile, ...]
 
 
-def load_sets(sources: Iterable[Path], only: Collection[str] = ()) -> list[LabelledSet]:
+def load_sets(
+    sources: Iterable[Path], only: Collection[str] = (), audio: Iterable[Path] = ()
+) -> list[LabelledSet]:
     """Labelled sets from wherever they are.
 
     Args:
@@ -70,6 +73,7 @@ def load_sets(sources: Iterable[Path], only: Collection[str] = ()) -> list[Label
             Audacity's as .txt) beside their audio, or folders of these, one set a folder. All
             that they name is speech but `NOT_SPEECH`.
         only: names of the sets wanted; empty means all.
+        audio: folders in and below which the audio of label files lies too.
 
     Returns:
         The sets in the order of their first file. Sets of one name are one set.
@@ -79,8 +83,9 @@ def load_sets(sources: Iterable[Path], only: Collection[str] = ()) -> list[Label
             or a wanted set is not there.
     """
     files: dict[str, dict[str, LabelledFile]] = {}
+    elsewhere = _by_stem(audio)
     for source in sources:
-        for name, file in _read(source):
+        for name, file in _read(source, elsewhere):
             of_set = files.setdefault(name, {})
             if file.name in of_set:
                 raise DataError(f"{source}: {name}/{file.name} is labelled twice")
@@ -94,20 +99,21 @@ def load_sets(sources: Iterable[Path], only: Collection[str] = ()) -> list[Label
     ]
 
 
-def _read(source: Path) -> Iterator[tuple[str, LabelledFile]]:
+def _read(source: Path, elsewhere: Elsewhere) -> Iterator[tuple[str, LabelledFile]]:
     index = source / INDEX
     if index.is_file() or source.suffix == ".jsonl":
         yield from _indexed(index if index.is_file() else source)
     elif source.is_dir():
-        files = sorted(path for path in source.rglob("*") if _is_label_file(path))
+        files = sorted(path for path in source.rglob("*") if _is_label_file(path, elsewhere))
         if not files:
             raise DataError(f"{source}: neither {INDEX} nor label files beside audio in it")
         for path in files:
-            for file in _labelled_by(path):
-                name = str(file.path.relative_to(source))
+            for file in _labelled_by(path, elsewhere):
+                beside = file.path.is_relative_to(source)
+                name = str(file.path.relative_to(source)) if beside else file.name
                 yield source.resolve().name, replace(file, name=name)
     elif source.suffix.lower() in LABEL_FORMATS:
-        for file in _labelled_by(source):
+        for file in _labelled_by(source, elsewhere):
             yield source.resolve().parent.name, file
     else:
         known = ", ".join(LABEL_FORMATS)
@@ -132,13 +138,15 @@ def _indexed_file(row: dict[str, Any], folder: Path) -> tuple[str, LabelledFile]
         speech=_intervals(row["speech"]),
         ignored=_intervals(row.get("ignored", ())),
     )
-    return str(row["set"]), file
+    return str(row.get("set") or folder.resolve().name), file
 
 
-def _is_label_file(path: Path) -> bool:
-    # Not every .txt is a label track: the audio beside it tells.
+def _is_label_file(path: Path, elsewhere: Elsewhere) -> bool:
+    # Not every .txt is a label track: audio of its name tells.
     suffix = path.suffix.lower()
-    return suffix in LABEL_FORMATS and (suffix != ".txt" or _beside(path, path.stem) is not None)
+    return suffix in LABEL_FORMATS and (
+        suffix != ".txt" or _audio_of(path, path.stem, elsewhere) is not None
+    )
 
 
 def read_marks(path: Path) -> list[Mark]:
@@ -155,15 +163,17 @@ def read_marks(path: Path) -> list[Mark]:
         raise DataError(f"{path}: {error}") from error
 
 
-def _labelled_by(path: Path) -> Iterator[LabelledFile]:
+def _labelled_by(path: Path, elsewhere: Elsewhere) -> Iterator[LabelledFile]:
     """The files that one label file is about: several only in an RTTM."""
     marks = read_marks(path)
     # An RTTM with one recording may be called like the audio instead of naming it.
     names = {mark.file for mark in marks if mark.file is not None} or {path.stem}
     for name in sorted(names):
-        audio = _beside(path, name) or (_beside(path, path.stem) if len(names) == 1 else None)
+        audio = _audio_of(path, name, elsewhere)
+        if audio is None and len(names) == 1:
+            audio = _audio_of(path, path.stem, elsewhere)
         if audio is None:
-            raise DataError(f"{path}: no audio called {name} beside it")
+            raise DataError(f"{path}: no audio called {name} beside it, nor where --audio says")
         speech = tuple(
             (max(0.0, mark.start), mark.end)
             for mark in marks
@@ -172,10 +182,26 @@ def _labelled_by(path: Path) -> Iterator[LabelledFile]:
         yield LabelledFile(audio.name, audio, speech)
 
 
-def _beside(path: Path, stem: str) -> Path | None:
-    """The audio of that name in the folder of a label file."""
+def _audio_of(path: Path, stem: str, elsewhere: Elsewhere) -> Path | None:
+    """The audio of that name in the folder of a label file, else in the other folders given."""
     found = (entry for entry in path.parent.iterdir() if entry.stem == stem)
-    return next((each for each in sorted(found) if each.suffix.lower() in AUDIO_SUFFIXES), None)
+    beside = [each for each in sorted(found) if each.suffix.lower() in AUDIO_SUFFIXES]
+    if beside:
+        return beside[0]
+    others = elsewhere.get(stem, [])
+    if len(others) > 1:
+        named = " and ".join(map(str, others))
+        raise DataError(f"{path}: which audio is {stem}? There are {named}")
+    return others[0] if others else None
+
+
+def _by_stem(folders: Iterable[Path]) -> Elsewhere:
+    found: Elsewhere = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in AUDIO_SUFFIXES:
+                found.setdefault(path.stem, []).append(path)
+    return found
 
 
 def _text(path: Path) -> str:

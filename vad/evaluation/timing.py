@@ -20,6 +20,7 @@ Interval = tuple[float, float]
 CLEAR_FRAMES = 300 // HOP_MS  # non-speech that must lie outside an edge for it to count
 EARLIEST_FRAMES = -200 // HOP_MS
 LATEST_FRAMES = 500 // HOP_MS
+LAG_FRAMES = 100 // HOP_MS
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class DetectionError:
             self.miss + other.miss,
             self.speech + other.speech,
         )
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How many utterances shorter than `shorter_than_s` (None: of any length) were found."""
+
+    shorter_than_s: float | None
+    utterances: int
+    found: int
 
 
 def runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -101,6 +111,30 @@ def edge_delays(
         if len(late):
             delays[number] = late[0] * HOP_MS
     return delays
+
+
+def utterances(labels: Labels) -> NDArray[np.intp]:
+    """Speech with pauses of under 300 ms bridged: [utterances, 2] first frame and the one after.
+
+    Ignored frames are pauses of unknown kind: they neither bridge nor part more than others.
+    """
+    spoken = runs(labels == 1)
+    if not len(spoken):
+        return spoken
+    parted = np.flatnonzero(spoken[1:, 0] - spoken[:-1, 1] >= CLEAR_FRAMES)
+    return np.stack([spoken[np.append(0, parted + 1), 0], spoken[np.append(parted, -1), 1]], axis=1)
+
+
+def utterance_hits(
+    scores: Scores, labels: Labels, threshold: float = 0.5
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Each utterance's length in seconds, and whether any of it, or the 100 ms after, was found.
+
+    The 100 ms are for detectors that lag. No minimum length is asked of what was found.
+    """
+    spans = utterances(labels)
+    hit = [bool((scores[first : last + LAG_FRAMES] >= threshold).any()) for first, last in spans]
+    return (spans[:, 1] - spans[:, 0]) / FRAMES_PER_SECOND, np.array(hit, dtype=bool)
 
 
 def detection_error(

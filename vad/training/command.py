@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vad.errors import ParameterError
+
+if TYPE_CHECKING:
+    from vad.training.corpora import Corpus
 
 data_app = typer.Typer(no_args_is_help=True, help="Training corpora: list and prepare them.")
 _console = Console(stderr=True)
 
 Roots = Annotated[list[Path], typer.Argument(help="Folders with speech/, noise/, music/, rir/.")]
+Without = Annotated[
+    str | None,
+    typer.Option(help="Licences to leave out: GPL,CC-BY-SA; unknown: where none is stated."),
+]
 
 
 @data_app.command("list")
-def list_corpora(roots: Roots) -> None:
-    """List the corpora below ROOTS with their licences."""
+def list_corpora(roots: Roots, without: Without = None) -> None:
+    """List the corpora below ROOTS with their hours and licences."""
     from vad.training.corpora import find_corpora
+    from vad.training.listing import Length, length
 
-    table = Table("kind", "corpus", "clips", "licence")
-    for root in roots:
-        for corpus in find_corpora(root):
-            table.add_row(corpus.kind, corpus.name, str(len(corpus.clips)), corpus.licence)
+    corpora = _allowed([corpus for root in roots for corpus in find_corpora(root)], without)
+    table = Table("kind", "corpus", "clips", "hours", "licence", show_footer=True)
+    for column in table.columns[2:4]:
+        column.justify = "right"
+    lengths = [length(corpus) for corpus in corpora]
+    for corpus, lasts in zip(corpora, lengths, strict=True):
+        cells = (corpus.kind, corpus.name, str(len(corpus.clips)), str(lasts), corpus.licence)
+        table.add_row(*map(Text, cells))  # names may look like markup
+    total = Length(sum(each.hours for each in lengths), sum(each.unknown for each in lengths))
+    feet = ("all", f"{len(corpora)}", str(sum(len(each.clips) for each in corpora)), str(total))
+    for column, foot in zip(table.columns, feet, strict=False):
+        column.footer = foot
     Console().print(table)
 
 
@@ -41,6 +58,7 @@ def prepare_corpora(
     *,
     cache: Annotated[Path, typer.Option(help="Where samples and labels go.")],
     workers: Annotated[int, typer.Option(min=1)] = 2,
+    without: Without = None,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
     from vad.training.corpora import find_corpora, torchaudio_corpus
@@ -52,4 +70,24 @@ def prepare_corpora(
         corpora.append(torchaudio_corpus(name, Path(place)))
     if not corpora:
         raise ParameterError("roots", "name a folder, or a dataset with --torchaudio")
-    prepare(corpora, cache, workers=workers, report=_console.print)
+    prepare(_allowed(corpora, without), cache, workers=workers, report=_console.print)
+
+
+def _allowed(corpora: list[Corpus], without: str | None) -> list[Corpus]:
+    """Those whose licences may be used; what is left out, and what is in doubt, is said."""
+    from vad.training.licences import leave_out
+
+    kept, left, doubtful = leave_out(corpora, without)
+    for corpus in left:
+        _say(f"left out {corpus.kind}/{corpus.name}: {corpus.licence}")
+    for corpus in doubtful:
+        _say(f"kept {corpus.kind}/{corpus.name}, whose licence is not known: {corpus.licence}")
+    if doubtful:
+        _say("add unknown to --without to leave these out too")
+    if not kept:
+        raise ParameterError("without", "leaves no corpus")
+    return kept
+
+
+def _say(line: str) -> None:
+    _console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from vad.audio import load_mono
 from vad.errors import AudioError, DataError, MissingExtra
 from vad.frames import SAMPLE_RATE
+from vad.training.licences import read_copyright
 
 Kind = Literal["speech", "noise", "music", "rir"]
 KINDS: tuple[Kind, ...] = ("speech", "noise", "music", "rir")
@@ -129,7 +130,10 @@ def pack(path: Path, kind: Kind) -> Corpus:
 
 
 def folder(path: Path, kind: Kind, name: str | None = None) -> Corpus:
-    """Every audio file below a folder; `*.lab` beside a file is read as its phone labels."""
+    """Every audio file below a folder; `*.lab` beside a file is read as its phone labels.
+
+    A `copyright` file in it, as Debian packages have, names the licence.
+    """
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
     labels = {lab.stem: lab for lab in path.rglob("*.lab")}
     clips = [
@@ -141,13 +145,9 @@ def folder(path: Path, kind: Kind, name: str | None = None) -> Corpus:
         )
         for file in files
     ]
-    licence = path / "copyright"
-    return Corpus(
-        name or path.name,
-        kind,
-        "see its copyright file" if licence.is_file() else "unknown",
-        tuple(clips),
-    )
+    stated = path / "copyright"
+    licence = read_copyright(stated) if stated.is_file() else "unknown"
+    return Corpus(name or path.name, kind, licence, tuple(clips))
 
 
 def manifest(path: Path, kind: Kind, licence: str = "unknown") -> Corpus:

@@ -1,0 +1,98 @@
+"""The states of a live stream, what each allows, and what ends one.
+
+connecting ── open() ──▶ open ── audio ──▶ streaming
+  │ ▲  │                   │ end, fail()       │ end, fail()
+  │ │  └── fail() ───▶ draining ◀──────────────┘
+  │ │                      ▲ │
+  │ └─ auth, right key     │ │ closed()
+  ▼                        │ ▼
+ auth ── anything else ────┘ closed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from service.errors import (
+    InvalidFields,
+    MessageTooLarge,
+    NotAllowed,
+    ShuttingDown,
+    StreamIdle,
+    StreamStalled,
+    StreamTooFast,
+    StreamTooLong,
+    UnknownMessage,
+)
+from service.settings import Settings
+from vad.errors import ParameterError
+from vad.events import StopReason
+
+NORMAL_CLOSURE = 1000
+
+
+class State(Enum):
+    """Where a stream is in its life; see the module's drawing."""
+
+    CONNECTING = auto()
+    AUTH = auto()
+    OPEN = auto()
+    STREAMING = auto()
+    DRAINING = auto()
+    CLOSED = auto()
+
+
+COMMANDS = frozenset({"auth", "session.update", "flush", "reset", "keepalive", "end"})
+_RUNNING = COMMANDS - {"auth"} | {"audio"}
+ALLOWED: Mapping[State, frozenset[str]] = {
+    State.CONNECTING: frozenset(),
+    State.AUTH: frozenset({"auth"}),
+    State.OPEN: _RUNNING,
+    State.STREAMING: _RUNNING,
+    State.DRAINING: frozenset(),
+    State.CLOSED: frozenset(),
+}
+# Mistakes in one message that leave the stream as it was; all others end it.
+RECOVERABLE = (ParameterError, InvalidFields, UnknownMessage, NotAllowed)
+_REASONS: Mapping[type[BaseException], StopReason] = {
+    ShuttingDown: "shutdown",
+    StreamIdle: "limit",
+    StreamTooLong: "limit",
+    StreamTooFast: "limit",
+    StreamStalled: "limit",
+    MessageTooLarge: "limit",
+}
+
+
+def reason_of(exc: BaseException) -> StopReason:
+    """What a segment that an exception ends is told to have ended by."""
+    return _REASONS.get(type(exc), "error")
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """What a stream may take, as `session.created` tells it.
+
+    Attributes:
+        max_message_bytes: of one message.
+        stream_idle_s: without a message.
+        max_stream_s: of audio.
+        max_stream_lead_s: of audio ahead of the clock; None sets no limit.
+    """
+
+    max_message_bytes: int
+    stream_idle_s: float
+    max_stream_s: float
+    max_stream_lead_s: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> StreamLimits:
+        """Those that an operator has set."""
+        return cls(
+            settings.max_message_bytes,
+            settings.stream_idle_s,
+            settings.max_stream_s,
+            settings.max_stream_lead_s,
+        )

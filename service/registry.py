@@ -1,0 +1,85 @@
+"""The live streams of this process: who has a place, and how all of them are ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+from prometheus_client import Gauge
+
+from service.errors import ServiceError
+from service.limits import Quota, Ticket
+
+log = structlog.get_logger(__name__)
+CANCELLED_S = 1.0  # what a cancelled stream gets to write its last records
+
+
+class LiveStream(Protocol):
+    """What the registry needs of a stream."""
+
+    def stop(self, why: ServiceError) -> None: ...
+    def cancel(self) -> None: ...
+
+
+class StreamRegistry:
+    """The streams that are open.
+
+    Args:
+        quota: how many may be, in all processes together.
+        gauge: shows how many are.
+    """
+
+    def __init__(self, quota: Quota, gauge: Gauge) -> None:
+        self._quota = quota
+        self._gauge = gauge
+        self._streams: dict[LiveStream, Ticket] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def admit(self, stream: LiveStream, key: int | None = None) -> None:
+        """Gives a stream its place.
+
+        Args:
+            stream: that asks.
+            key: number of its client's key; None without keys.
+
+        Raises:
+            TooManyStreams: none is left, in all or for this key.
+        """
+        self._streams[stream] = self._quota.take(key)
+        self._changed()
+
+    def release(self, stream: LiveStream) -> None:
+        """Takes the place back, if there is one."""
+        if (ticket := self._streams.pop(stream, None)) is not None:
+            ticket.give_back()
+        self._changed()
+
+    async def drain(self, why: ServiceError, grace_s: float) -> None:
+        """Ends all streams: kindly at first, and after `grace_s` those that can't be reached."""
+        for stream in list(self._streams):
+            stream.stop(why)
+        if await self._wait_empty(grace_s):
+            return
+        log.warning("streams_cancelled", count=len(self))
+        for stream in list(self._streams):
+            stream.cancel()
+        await self._wait_empty(CANCELLED_S)
+
+    async def _wait_empty(self, timeout: float) -> bool:
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def _changed(self) -> None:
+        self._gauge.set(len(self))
+        if self._streams:
+            self._empty.clear()
+        else:
+            self._empty.set()
