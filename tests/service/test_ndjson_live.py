@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
+
+from service.errors import ClientGone
+from service.workers import Cancellation, Relay
 
 from .conftest import SPEECH_WAV, EnergyEngine, check_problem, lines, pattern, pcm, until, wav
 from .test_server import dial, running
@@ -137,15 +143,61 @@ def test_a_client_that_goes_in_the_middle_stops_the_work() -> None:
 
 
 def test_a_client_that_reads_nothing_before_it_has_sent_all() -> None:
-    """Its lines wait for it, far beyond what a socket holds, and its body is taken."""
     syllables = pcm(pattern(*[(0.01, 0), (0.01, 0.9)] * 30))
     path = f"{PCM}&min_speech_duration_ms=0&min_silence_duration_ms=0&speech_pad_ms=0"
     with running() as (_, port), dial(port) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         upload = Upload(connection, path)
-        for _ in range(150):
+        for _ in range(20):
             upload.send(syllables)
         upload.send(b"")
         *segments, last = upload.rest()
     assert last["type"] == "summary"
-    assert len(segments) > 8000
+    assert len(segments) > 1000
+
+
+def relayed(room: int, count: int, stop: Cancellation) -> tuple[Relay[int], threading.Thread]:
+    relay: Relay[int] = Relay(stop, room)
+
+    def work() -> None:
+        with suppress(ClientGone):
+            for i in range(count):
+                relay.put(i)
+        relay.end()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return relay, thread
+
+
+def test_items_wait_for_whoever_is_slow_to_take_them() -> None:
+    async def scenario() -> None:
+        relay, thread = relayed(5, 5, Cancellation())
+        thread.join(10)
+        assert not thread.is_alive()
+        assert [item async for item in relay] == list(range(5))
+
+    asyncio.run(scenario())
+
+
+def test_no_more_items_wait_than_there_is_room_for() -> None:
+    async def scenario() -> None:
+        relay, thread = relayed(2, 5, Cancellation())
+        thread.join(0.2)
+        assert thread.is_alive()
+        assert [item async for item in relay] == list(range(5))
+        thread.join(10)
+
+    asyncio.run(scenario())
+
+
+def test_cancellation_wakes_whoever_waits_for_room() -> None:
+    async def scenario() -> None:
+        stop = Cancellation()
+        relay, thread = relayed(2, 5, stop)
+        stop.cancel()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert [item async for item in relay] in ([], [0], [0, 1])
+
+    asyncio.run(scenario())
