@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from vad import cli, weights
+from vad.config import DEFAULT_MODEL
 from vad.engine import Engine
 from vad.errors import MissingExtra, ModelError, ParameterError
 from vad.export import export, to_onnx
@@ -221,3 +222,11 @@ def test_every_kind_of_layer_can_be_written(kind: str) -> None:
     audio = noise(1, 5000)
     (found,) = session(to_onnx(model)).run(None, {"audio": audio})
     np.testing.assert_allclose(found, expected(model.network, audio), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model-step.onnx"])
+def test_shipped_files_are_of_the_shipped_weights(name: str) -> None:
+    """Retrained? `vad export` writes them anew."""
+    folder = weights.models_folder() / DEFAULT_MODEL
+    about = session(str(folder / name)).get_modelmeta().custom_metadata_map
+    assert about["sha256"] == weights.load(DEFAULT_MODEL).sha256
