@@ -147,10 +147,10 @@ class RemoteDecoder:
         self.warnings: list[str] = []
         self._process, self._limits, self._cancellation = process, limits, cancellation
         # A pipe may rest for as long as the client does; its body has a time limit of its own.
-        seekable = source.file.seekable()
-        process.channel.settimeout(limits.seconds if seekable else None)
+        self._timed = source.file.seekable()
+        process.channel.settimeout(limits.seconds if self._timed else None)
         self._request(source)
-        if not seekable:
+        if not self._timed:
             source.file.close()
         kind, data = self._receive()
         assert kind == INFO
@@ -206,6 +206,8 @@ class RemoteDecoder:
             kind, size = HEADER.unpack(head)
             data = receive_exactly(self._process.channel, size)
         self.seconds += perf_counter() - started
+        if self._timed and self.seconds > self._limits.seconds:
+            raise self._too_slow()
         self._process.idle = kind in (END, FAILURE)
         if kind == FAILURE:
             raise self._failure(json.loads(data))
