@@ -162,7 +162,9 @@ def test_each_start_gets_exactly_one_end(steps: list[Any], end: Any, fails_at: f
             seen.add(event.segment_id)
         elif isinstance(event, SpeechStopped | SpeechDiscarded):
             pending.remove(event.segment_id)
-            assert event.audio_start_ms <= event.audio_end_ms <= made.audio_ms
+            assert event.audio_start_ms <= event.audio_end_ms
+            # A negative pad may put a start, told already, behind the end of all audio: discarded.
+            assert isinstance(event, SpeechDiscarded) or event.audio_end_ms <= made.audio_ms
     assert not pending
     assert made.state is State.CLOSED
     if end == "disconnect" and made.failure is None:
