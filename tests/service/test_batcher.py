@@ -90,9 +90,8 @@ def test_thirty_interleaved_streams_equal_the_same_alone(
         expected = [*alone.push(signal), *alone.finish()]
         np.testing.assert_allclose(values(events), values(expected), atol=1e-4)
         assert spans(events) == spans(expected)
-    # How many streams share a batch hangs on the machine; that some do is the point.
     steps, batches = (sample(metrics, f"convad_batch_streams_{end}") for end in ("sum", "count"))
-    assert steps > 1.2 * batches
+    assert steps > 2 * batches
 
 
 def values(events: list[Event]) -> Audio:
