@@ -208,7 +208,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "dense": {"channels_in": 2, "channels_out": 2},
     "dropout": {"p": 0.5},
     "mlpconv": {"channels_in": 2, "channels_out": 2, "kernel": 3},
-    "residual": {"channels": 2, "kernel": 3, "dilation": 2},
+    "residual": {"channels": 2, "kernel": 3, "dilation": 2, "groups": 2},
+    "bottleneck": {"channels": 2, "width": 3, "kernel": 3, "dilation": 2},
+    "patches": {"maps_in": 1, "maps_out": 1, "bands": 2, "kernel": 2, "taps": 3},
 }
 
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vad.nn.blocks import Mlpconv, Residual, Sequence, tensors
+from vad.nn.blocks import Bottleneck, Mlpconv, Residual, Sequence, tensors
 from vad.nn.filters import mel_cosines
-from vad.nn.layers import Abs, Conv, Dense, Layer, LogCompress, Norm, Pool, Relu
+from vad.nn.layers import Abs, Conv, Dense, Layer, LogCompress, Norm, Patches, Pool, Relu
 
 
 def _layers() -> list[tuple[str, Layer, int]]:
@@ -19,6 +19,9 @@ def _layers() -> list[tuple[str, Layer, int]]:
         ("strided", Conv(3, 4, 7, stride=2), 3),
         ("dilated", Conv(3, 4, 3, dilation=4), 3),
         ("unit norm", Conv(3, 4, 5, unit_norm=True, bias=False), 3),
+        ("grouped", Conv(4, 6, 3, groups=2), 4),
+        ("depthwise", Conv(4, 4, 5, stride=2, dilation=2, groups=4), 4),
+        ("patches", Patches(2, 3, bands=5, kernel=3, taps=4, stride=2), 10),
         ("pool", Pool(3), 3),
         ("abs", Abs(), 3),
         ("relu", Relu(), 3),
@@ -27,6 +30,8 @@ def _layers() -> list[tuple[str, Layer, int]]:
         ("dense", Dense(3, 2), 3),
         ("mlpconv", Mlpconv(3, 4, 5, stride=2), 3),
         ("residual", Residual(3, 5, dilation=2), 3),
+        ("residual of groups", Residual(4, 3, groups=2), 4),
+        ("bottleneck", Bottleneck(3, 2, 5, dilation=3), 3),
         ("nested", Sequence(Conv(3, 4, 4, stride=2), Residual(4, 3), Pool(2), Dense(4, 2)), 3),
     ]
 
@@ -65,6 +70,48 @@ def test_convolution_is_tied_neurons() -> None:
         window = padded[0, :, n : n + 4]
         expected = (conv.weight * window).sum(dim=(1, 2)) + conv.bias
         torch.testing.assert_close(conv(x)[0, :, n], expected)
+
+
+def test_groups_see_only_themselves() -> None:
+    """A grouped convolution is several narrow ones side by side."""
+    torch.manual_seed(6)
+    conv, x = Conv(4, 6, 3, groups=2), torch.randn(1, 4, 9)
+    assert conv.bias is not None
+    padded = torch.nn.functional.pad(x, (2, 0))
+    for n in range(9):
+        for k in range(6):
+            group = k // 3
+            window = padded[0, 2 * group : 2 * group + 2, n : n + 3]
+            expected = (conv.weight[k] * window).sum() + conv.bias[k]
+            torch.testing.assert_close(conv(x)[0, k, n], expected)
+    assert conv.macs() == 6 * 2 * 3
+
+
+@pytest.mark.parametrize(("bands", "stride"), [(5, 2), (6, 2), (6, 3), (4, 1)])
+def test_patches_are_neurons_tied_over_time_and_pitch(bands: int, stride: int) -> None:
+    torch.manual_seed(7)
+    layer = Patches(2, 3, bands=bands, kernel=3, taps=2, stride=stride)
+    x = torch.randn(1, 2 * bands, 6)
+    y = layer(x)
+    bands_out = len(range(0, bands, stride))
+    assert y.shape == (1, 3 * bands_out, 6)
+    around = torch.nn.functional.pad(x.view(2, bands, 6), (1, 0, 1, 1))  # a band on both sides
+    for m in range(3):
+        for b in range(bands_out):
+            for n in range(6):
+                patch = around[:, b * stride : b * stride + 3, n : n + 2]
+                expected = (layer.weight[m] * patch).sum() + layer.bias[m]
+                torch.testing.assert_close(y[0, m * bands_out + b, n], expected)
+    assert layer.macs() == layer.weight.numel() * bands_out
+
+
+def test_bottleneck_starts_as_almost_nothing_and_remembers_by_its_width() -> None:
+    torch.manual_seed(8)
+    layer, x = Bottleneck(32, 4, 5, dilation=2).eval(), torch.randn(2, 32, 50)
+    assert (layer(x) - x).std() < 0.6 * x.std()
+    assert [tuple(state.shape) for state in layer.initial_state(2)] == [(2, 4, 8)]
+    assert layer.macs() == 32 * 4 + 4 * 4 * 5 + (4 * 32)
+    assert layer.receptive_field() == 9
 
 
 def test_future_does_not_change_the_past() -> None:

@@ -35,82 +35,131 @@ class Architecture:
         return cls(str(data["name"]), tuple(data["layers"]), int(data["delay"]))
 
 
-def _filterbank(filters: int) -> tuple[Spec, ...]:
-    """Learned filters of 12.5 ms every 2.5 ms, their loudest response in each 10 ms.
+def _layer(kind: str, **arguments: Any) -> Spec:
+    return {"type": kind, **arguments}
 
-    Four positions to a frame, since a real filter's response to a tone passes through zero.
+
+def _filterbank(filters: int, taps: int = 160, stride: int = 80) -> tuple[Spec, ...]:
+    """Learned filters of 10 ms every 5 ms, their loudest response in each 10 ms.
+
+    More than one position to a frame, since a real filter's response to a tone passes through
+    zero. Twice as many cost twice as much and gain little: docs/ladder.md.
     """
     return (
-        _layer("conv", channels_in=1, channels_out=filters, kernel=200, stride=40)
+        _layer("conv", channels_in=1, channels_out=filters, kernel=taps, stride=stride)
         | {"bias": False, "unit_norm": True, "init": "mel"},
         _layer("abs"),
-        _layer("pool", size=4),
+        _layer("pool", size=160 // stride),
         # −65 dBFS of white noise added to the input raised every labelled set: see docs/training.
         _layer("log", floor_dbfs=-65.0),
     )
 
 
-def _layer(kind: str, **arguments: Any) -> Spec:
-    return {"type": kind, **arguments}
-
-
-def _conv(channels_in: int, channels_out: int, kernel: int = 5) -> tuple[Spec, ...]:
+def _conv(
+    channels_in: int, channels_out: int, kernel: int = 5, stride: int = 1
+) -> tuple[Spec, ...]:
     return (
         _layer("conv", channels_in=channels_in, channels_out=channels_out, kernel=kernel)
-        | {"bias": False},
-        _layer("norm", channels=channels_out),
-        _layer("relu"),
+        | {"stride": stride, "bias": False},
+        *_activation(channels_out),
     )
 
 
-def _head(channels: int, frames: int) -> tuple[Spec, ...]:
+def _activation(channels: int) -> tuple[Spec, ...]:
+    return (_layer("norm", channels=channels), _layer("relu"))
+
+
+def _patches(maps_in: int, maps_out: int, bands: int) -> tuple[Spec, ...]:
     return (
-        _layer("dense", channels_in=channels, channels_out=64),
-        _layer("relu"),
-        _layer("dense", channels_in=64, channels_out=frames),
+        _layer("patches", maps_in=maps_in, maps_out=maps_out, bands=bands, kernel=5, taps=3)
+        | {"stride": 2},
+        *_activation(maps_out * bands // 2),
     )
 
 
-# Steps of 20 ms from here on: half the work for two outputs a step. The dilations reach back
-# 5 s, over a sentence and its pauses.
-_TRUNK = tuple(
-    _layer("residual", channels=64, kernel=5, dilation=dilation)
-    for dilation in (1, 2, 4, 8, 16, 32)
-)
+def _head(channels: int, frames: int, hidden: int = 64) -> tuple[Spec, ...]:
+    return (
+        _layer("dense", channels_in=channels, channels_out=hidden),
+        _layer("relu"),
+        _layer("dense", channels_in=hidden, channels_out=frames),
+    )
+
+
+def _trunk(filters: int, channels: int, width: int, dilations: tuple[int, ...]) -> tuple[Spec, ...]:
+    """Steps of 20 ms from here on: half the work for two outputs a step."""
+    return (
+        *_conv(filters, channels, kernel=6, stride=2),
+        *(
+            _layer("bottleneck", channels=channels, width=width, kernel=5, dilation=dilation)
+            for dilation in dilations
+        ),
+        *_activation(channels),
+    )
+
+
+# They reach back 5 s, over a sentence and its pauses.
+_SENTENCE = (1, 2, 4, 8, 16, 32)
+_POOL = (_layer("pool", size=2),)
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
+        # Every sample of 200 ms to every neuron; only frames share their weights.
+        Architecture(
+            "dense",
+            (_layer("conv", channels_in=1, channels_out=64, kernel=3200, stride=160),)
+            + (_layer("relu"),)
+            + _head(64, 1),
+            delay=3,
+        ),
         Architecture("conv-dense", _filterbank(48) + _head(48, 1), delay=0),
         Architecture("conv-conv-dense", _filterbank(48) + _conv(48, 64) + _head(64, 1), delay=2),
         Architecture(
             "conv-pool-dense",
-            _filterbank(48)
-            + _conv(48, 64)
-            + (_layer("pool", size=2),)
-            + _conv(64, 64)
-            + _head(64, 2),
+            _filterbank(48) + _conv(48, 64) + _POOL + _conv(64, 64) + _head(64, 2),
             delay=3,
         ),
         Architecture(
             "mlpconv",
             _filterbank(48)
             + (_layer("mlpconv", channels_in=48, channels_out=64, kernel=5),)
-            + (_layer("pool", size=2),)
+            + _POOL
             + (_layer("mlpconv", channels_in=64, channels_out=64, kernel=5),)
             + _head(64, 2),
             delay=3,
         ),
         Architecture(
-            "base",
+            "patches",
             _filterbank(48)
-            + _conv(48, 64)
-            + (_layer("pool", size=2),)
-            + _conv(64, 64)
-            + _TRUNK
-            + (_layer("norm", channels=64), _layer("relu"))
+            + _patches(1, 8, 48)
+            + _patches(8, 12, 24)
+            + _POOL
+            + _conv(144, 64)
             + _head(64, 2),
             delay=3,
+        ),
+        Architecture(
+            "tiny",
+            _filterbank(48, taps=128) + _trunk(48, 64, 32, _SENTENCE[:5]) + _head(64, 2, hidden=32),
+            delay=3,
+        ),
+        Architecture(
+            "base", _filterbank(64) + _trunk(64, 96, 32, _SENTENCE) + _head(96, 2), delay=3
+        ),
+        Architecture(
+            "wide",
+            _filterbank(48, taps=200, stride=40)
+            + _trunk(48, 128, 48, (*_SENTENCE, 1))
+            + _head(128, 2),
+            delay=3,
+        ),
+        # Hears 350 ms ahead: no detector for streams, but a teacher of those.
+        Architecture(
+            "arbiter",
+            _filterbank(96, taps=200, stride=40)
+            + _trunk(96, 256, 96, _SENTENCE + _SENTENCE)
+            + _head(256, 2),
+            delay=35,
         ),
     )
 }

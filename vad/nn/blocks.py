@@ -15,6 +15,7 @@ from vad.nn.layers import (
     Layer,
     LogCompress,
     Norm,
+    Patches,
     Pool,
     Relu,
     State,
@@ -85,13 +86,16 @@ class Residual(Sequence):
     al., 2016).
     """
 
-    def __init__(self, channels: int, kernel: int, dilation: int = 1) -> None:
+    def __init__(self, channels: int, kernel: int, dilation: int = 1, groups: int = 1) -> None:
         super().__init__(
-            Conv(channels, channels, kernel, dilation=dilation, bias=False),
+            Conv(channels, channels, kernel, dilation=dilation, groups=groups, bias=False),
             Norm(channels),
             Relu(),
             Dense(channels, channels),
         )
+        self._start_small()
+
+    def _start_small(self) -> None:
         last = self.layers[-1]
         assert isinstance(last, Dense)
         last.weight.data.mul_(0.3)
@@ -102,6 +106,26 @@ class Residual(Sequence):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         y, state = super().step(x, state)
         return x + y, state
+
+
+class Bottleneck(Residual):
+    """A residual layer whose convolution is narrower than what flows past it (He et al., 2015).
+
+    The dilated convolution, which must remember its past, costs state and time by its width.
+    """
+
+    def __init__(self, channels: int, width: int, kernel: int, dilation: int = 1) -> None:
+        Sequence.__init__(
+            self,
+            Conv(channels, width, 1, bias=False),
+            Norm(width),
+            Relu(),
+            Conv(width, width, kernel, dilation=dilation, bias=False),
+            Norm(width),
+            Relu(),
+            Dense(width, channels),
+        )
+        self._start_small()
 
 
 def tensors(layer: Layer) -> int:
@@ -122,6 +146,8 @@ LAYERS: dict[str, type[Layer]] = {
     "dropout": Dropout,
     "mlpconv": Mlpconv,
     "residual": Residual,
+    "bottleneck": Bottleneck,
+    "patches": Patches,
 }
 
 

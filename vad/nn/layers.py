@@ -70,6 +70,8 @@ class Conv(Layer):
         kernel 5, stride 2                 past [· · ·] x0 x1       → y0
 
     Args:
+        groups: channels are divided into so many parts that see only themselves; as many as
+            there are channels make a depthwise convolution.
         unit_norm: filters are divided by their L2 norm, so that the response to white noise
             has the noise's own level and a floor in dBFS means something.
         init: `mel` starts the filters as windowed cosines on a mel scale (first layer only).
@@ -82,17 +84,19 @@ class Conv(Layer):
         kernel: int,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = True,
         unit_norm: bool = False,
         init: str = "he",
     ) -> None:
         super().__init__()
         self.stride, self.dilation, self.channels_in = stride, dilation, channels_in
+        self.groups = groups
         self.context = (kernel - 1) * dilation + 1 - stride
         if self.context < 0:
             raise ValueError(f"stride {stride} skips inputs of a kernel of {kernel}")
         self.unit_norm = unit_norm
-        self.weight = nn.Parameter(torch.empty(channels_out, channels_in, kernel))
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in // groups, kernel))
         self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
         if init == "mel":
             self.weight.data[:, 0] = mel_cosines(channels_out, kernel)
@@ -107,12 +111,44 @@ class Conv(Layer):
         return self.weight / norms.clamp_min(1e-8)
 
     def compute(self, x: Tensor) -> Tensor:
-        return functional.conv1d(
-            x, self.filters(), self.bias, stride=self.stride, dilation=self.dilation
-        )
+        # Raw samples span more than the 8 bits of bfloat16: a whisper over a rumble would drown.
+        half = torch.is_autocast_enabled(x.device.type) and self.channels_in > 1
+        with torch.autocast(x.device.type, enabled=half):
+            return functional.conv1d(
+                x, self.filters(), self.bias, self.stride, 0, self.dilation, self.groups
+            )
 
     def macs(self) -> int:
         return self.weight.numel()
+
+
+class Patches(Layer):
+    """2-D convolution: the same neurons at every time and every pitch.
+
+    Channels are maps × bands, the bands of a filterbank in order of pitch; each output looks at
+    a patch of `kernel` bands by `taps` times.
+
+        bands 5, kernel 3, stride 2     [0 0 1 2 3 4 0]  → patches around 0, 2, 4
+    """
+
+    def __init__(
+        self, maps_in: int, maps_out: int, bands: int, kernel: int, taps: int, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.channels_in, self.context, self.maps_in = maps_in * bands, taps - 1, maps_in
+        self.bands_out, self.bands_stride = -(-bands // stride), stride
+        self.weight = nn.Parameter(torch.empty(maps_out, maps_in, kernel, taps))
+        self.bias = nn.Parameter(torch.zeros(maps_out))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+
+    def compute(self, x: Tensor) -> Tensor:
+        maps = x.reshape(len(x), self.maps_in, -1, x.shape[2])
+        beside = self.weight.shape[2] // 2
+        found = functional.conv2d(maps, self.weight, self.bias, (self.bands_stride, 1), (beside, 0))
+        return found[:, :, : self.bands_out].flatten(1, 2)
+
+    def macs(self) -> int:
+        return self.weight.numel() * self.bands_out
 
 
 class Pool(Layer):
