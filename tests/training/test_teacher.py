@@ -6,38 +6,59 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from vad.training import loop
-from vad.training.labels import NON_SPEECH, SPEECH
+from vad.training.draw import Draw
+from vad.training.labels import IGNORE, NON_SPEECH, SPEECH
 from vad.training.loop import Scenes, Trainer, loss_of
-from vad.training.mixing import Mixer, SceneRecipe
+from vad.training.mixing import Mixer
 from vad.training.prepare import Cached
-from vad.training.recipe import Recipe
-from vad.training.teacher import UNTAUGHT, hints, together
-
-Audio = NDArray[np.float32]
-
-
-def constant(value: float) -> object:
-    return lambda audio: np.full(len(audio) // 160, value, np.float32)
+from vad.training.recipe import Recipe, SceneRecipe
+from vad.training.teacher import UNTAUGHT, hints
+from vad.training.teachers import Teacher
 
 
-def test_each_teacher_hears_its_share_of_the_scenes_with_speech() -> None:
-    audio, rng = np.zeros(1600, np.float32), np.random.default_rng(0)
-    talk = np.full(10, SPEECH, np.int8)
-    teachers = [constant(0.25), constant(0.75)]
-    heard = np.array([hints(audio, talk, teachers, 0.5, rng)[0] for _ in range(400)])  # type: ignore[arg-type]
-    shares = [float((heard == value).mean()) for value in (UNTAUGHT, 0.25, 0.75)]
-    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.08)
-    silence = np.full(10, NON_SPEECH, np.int8)
-    assert (hints(audio, silence, teachers, 1.0, rng) == UNTAUGHT).all()  # type: ignore[arg-type]
-    assert (hints(audio, talk, [], 1.0, rng) == UNTAUGHT).all()
+def constant(value: float) -> Teacher:
+    return lambda audio: torch.full((len(audio), audio.shape[1] // 160), value)
+
+
+def test_a_share_of_the_scenes_with_speech_is_heard() -> None:
+    audio, draw = torch.zeros(800, 1600), Draw("cpu", 0)
+    labels = torch.full((800, 10), NON_SPEECH, dtype=torch.int8)
+    labels[:600, 3] = SPEECH
+    labels[600:700] = IGNORE  # nothing that could surely be heard
+    heard = hints(audio, labels, [constant(0.25)], 0.5, draw)
+    assert (heard[600:] == UNTAUGHT).all()
+    assert ((heard == UNTAUGHT) | (heard == 0.25)).all()
+    assert (heard == heard[:, :1]).all()
+    assert float((heard[:600] == 0.25).float().mean()) == pytest.approx(0.5, abs=0.07)
+    assert (hints(audio, labels, [constant(0.25)], 1.0, draw)[:600] == 0.25).all()
+    assert (hints(audio, labels, [], 1.0, draw) == UNTAUGHT).all()
+
+
+def test_teachers_hear_only_the_chosen_scenes_and_all_of_them_at_once() -> None:
+    calls: list[Tensor] = []
+
+    def teacher(audio: Tensor) -> Tensor:
+        calls.append(audio)
+        return audio.mean(1, keepdim=True).expand(-1, 10)
+
+    audio = torch.arange(1, 9)[:, None].expand(-1, 1600) / 10
+    labels = torch.zeros(8, 10, dtype=torch.int8)
+    labels[::2] = SPEECH
+    heard = hints(audio, labels, [teacher], 1.0, Draw("cpu", 1))
+    (call,) = calls
+    assert call[:, 0].tolist() == audio[::2, 0].tolist()
+    torch.testing.assert_close(heard[::2, 0], audio[::2, 0])
+    assert (heard[1::2] == UNTAUGHT).all()
 
 
 def test_together_they_say_the_mean_logit() -> None:
-    heard = together([constant(0.9), constant(0.1)])(np.zeros(1600, np.float32))  # type: ignore[list-item]
-    np.testing.assert_allclose(heard, 0.5, atol=1e-6)
+    talk = torch.full((1, 10), SPEECH, dtype=torch.int8)
+    teachers = [constant(0.9), constant(0.1), constant(0.9)]
+    heard = hints(torch.zeros(1, 1600), talk, teachers, 1.0, Draw("cpu", 2))
+    logit = np.log(9) / 3
+    torch.testing.assert_close(heard, torch.full((1, 10), float(1 / (1 + np.exp(-logit)))))
 
 
 def entropy(logit: float, target: float) -> float:
@@ -54,35 +75,37 @@ def test_target_lies_between_label_and_hint_and_doubt_is_the_teachers() -> None:
     assert float(loss_of(logits, labels, heard, recipe)) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_teachers_are_called_only_for_recipes_that_want_them(
-    cache: list[Cached], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "references", lambda: [constant(0.25)])
+def test_teachers_are_called_only_for_recipes_that_want_them(cache: list[Cached]) -> None:
+    asked: list[str] = []
+
+    def teach(device: str) -> list[Teacher]:
+        asked.append(device)
+        return [constant(0.9), constant(0.1)]
+
     mixer = Mixer(cache, SceneRecipe(seconds=1.0, without_speech=0))
-    plain = Scenes(mixer, Recipe())
+    plain = Scenes(mixer, Recipe(batch=2), teach)
     assert all((plain[i][2] == UNTAUGHT).all() for i in range(4))
-    taught = Scenes(mixer, Recipe(teacher=0.5, taught=1.0))
-    found = [taught[i] for i in range(4)]
-    assert any((heard == 0.25).all() for _, _, heard in found)
+    assert asked == []
+    taught = Scenes(mixer, Recipe(batch=2, teacher=0.5, taught=1.0), teach)
+    heard = torch.cat([taught[i][2] for i in range(4)])
+    assert asked == ["cpu"]
+    torch.testing.assert_close(heard[heard != UNTAUGHT].unique(), torch.tensor([0.5]))
     assert all(torch.equal(taught[i][0], plain[i][0]) for i in range(4))
-    monkeypatch.setattr(loop, "references", lambda: [constant(0.9), constant(0.1)])
-    both = Scenes(mixer, Recipe(teacher=0.5, taught=1.0, ensemble=True))
-    assert any(torch.allclose(both[i][2], torch.tensor(0.5)) for i in range(4))
 
 
-def test_run_with_teachers_learns_from_them(
-    cache: list[Cached], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_with_teachers_learns_from_them(cache: list[Cached], tmp_path: Path) -> None:
     """Teachers who say 0.9 throughout pull the network's mean up."""
     scenes = SceneRecipe(seconds=1.0, without_speech=0)
-    plain = Recipe("conv-dense", steps=30, batch=4, peak_rate=1e-2, worst_tenth=0, scenes=scenes)
+    plain = Recipe(
+        "conv-dense", steps=30, batch=4, peak_rate=1e-2, worst_tenth=0, scenes=scenes
+    )  # fmt: skip
     means = []
     for recipe in (plain, replace(plain, teacher=1.0, taught=1.0)):
-        monkeypatch.setattr(loop, "references", lambda: [constant(0.9)])
-        folder = tmp_path / str(recipe.teacher)
-        network = Trainer(recipe, Mixer(cache, scenes), folder, workers=0).run(
-            report=lambda *_: None
-        )
+        trainer = Trainer(
+            recipe, Mixer(cache, scenes), tmp_path / str(recipe.teacher), workers=0,
+            teach=lambda _: [constant(0.9)],
+        )  # fmt: skip
+        (network,) = trainer.run(report=lambda *_: None)
         with torch.inference_mode():
             means.append(float(network(torch.randn(2, 16_000) * 0.1).sigmoid().mean()))
     assert means[1] > means[0] + 0.1

@@ -122,6 +122,7 @@ def pack(path: Path, kind: Kind) -> Corpus:
             speaker=row.get("speaker"),
             lang=row.get("lang"),
             group=row.get("package") or row["id"],
+            speech=_intervals(row.get("speech")),
         )
         for row in _rows(path / "clips.jsonl")
     ]
@@ -154,7 +155,6 @@ def manifest(path: Path, kind: Kind, licence: str = "unknown") -> Corpus:
     """A JSON Lines manifest; relative files are relative to it."""
     clips = []
     for number, row in enumerate(_rows(path)):
-        speech = row.get("speech")
         clips.append(
             Clip(
                 id=str(row.get("id", number)),
@@ -164,10 +164,14 @@ def manifest(path: Path, kind: Kind, licence: str = "unknown") -> Corpus:
                 speaker=row.get("speaker"),
                 lang=row.get("lang"),
                 group=str(row.get("group", row.get("id", number))),
-                speech=None if speech is None else tuple((float(a), float(b)) for a, b in speech),
+                speech=_intervals(row.get("speech")),
             )
         )
     return Corpus(path.stem, kind, licence, tuple(clips))
+
+
+def _intervals(speech: list[list[float]] | None) -> tuple[Interval, ...] | None:
+    return None if speech is None else tuple((float(a), float(b)) for a, b in speech)
 
 
 def phone_labels(path: Path) -> tuple[Interval, ...]:

@@ -5,36 +5,32 @@
                         clips.jsonl   {"id", "frame", "frames", "speaker", "lang", "group", "level"}
                         corpus.json   name, kind, licence, rule
 
-Both arrays are memory-mapped by the mixing workers, so they share one copy. A corpus appears
-under its name only once it is whole: an interrupted run goes on with the next one.
+A corpus appears under its name only once it is whole: an interrupted run goes on with the next
+one.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vad.errors import DataError
-from vad.evaluation.metrics import moved_earlier
-from vad.frames import HOP_SAMPLES, frame_count
-from vad.training.corpora import Corpus
-from vad.training.labels import (
-    NON_SPEECH,
-    LabelRule,
-    Reference,
-    combine,
-    from_intervals,
-    label,
-)
+from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
+from vad.training.coders import coded_now_and_then
+from vad.training.corpora import Clip, Corpus
+from vad.training.labels import NON_SPEECH, LabelRule, from_intervals, label
+from vad.training.teachers import Teacher, hear_each, load_teachers
 
-SILERO_LATE_FRAMES = 3  # its probabilities come 30 ms after the sound; measured on labelled sets
+Heard = tuple[Clip, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,7 @@ class Cached:
         audio: [samples] int16 at 16 kHz.
         labels: [frames] int8.
         clips: rows of clips.jsonl.
+        place: its folder, as which it goes to other processes.
     """
 
     name: str
@@ -52,17 +49,10 @@ class Cached:
     audio: NDArray[np.int16]
     labels: NDArray[np.int8]
     clips: list[dict[str, object]]
+    place: Path = Path()
 
-
-def references() -> list[Reference]:
-    """The detectors that say which sound is speech: silero-vad and FireRedVAD (MIT, Apache-2.0)."""
-    from vad.evaluation.peers import firered, silero
-
-    hears, other = silero(), firered()
-    return [
-        lambda audio: moved_earlier(hears.probabilities(audio), SILERO_LATE_FRAMES),
-        other.probabilities,
-    ]
+    def __reduce__(self) -> tuple[Callable[[Path], Cached], tuple[Path]]:
+        return read_cached, (self.place,)
 
 
 def prepare(
@@ -70,6 +60,7 @@ def prepare(
     cache: Path,
     *,
     workers: int = 2,
+    device: str = "cpu",
     report: Callable[[str], None] = print,
 ) -> None:
     """Write each corpus that the cache lacks.
@@ -78,6 +69,7 @@ def prepare(
         corpora: what to write; those already there are left as they are.
         cache: the folder, made if absent.
         workers: processes; one corpus each.
+        device: where the references that label speech run.
         report: called with one line per corpus.
 
     Raises:
@@ -87,8 +79,10 @@ def prepare(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"two corpora are called {', '.join(twice)}: rename a folder")
     missing = [c for c in corpora if not (cache / c.kind / c.name / "corpus.json").is_file()]
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = {pool.submit(_write, corpus, cache): corpus.name for corpus in missing}
+    # CUDA does not survive a fork of the process that joined the others on it.
+    start = get_context("spawn" if device.startswith("cuda") else None)
+    with ProcessPoolExecutor(workers, mp_context=start) as pool:
+        jobs = {pool.submit(_write, corpus, cache, device): corpus.name for corpus in missing}
         for job in as_completed(jobs):
             report(job.result())
 
@@ -99,13 +93,14 @@ def load_cache(cache: Path) -> list[Cached]:
     Raises:
         DataError: none are there.
     """
-    found = [_read(path.parent) for path in sorted(cache.glob("*/*/corpus.json"))]
+    found = [read_cached(path.parent) for path in sorted(cache.glob("*/*/corpus.json"))]
     if not found:
         raise DataError(f"{cache}: no prepared corpora; run `vad data prepare` first")
     return found
 
 
-def _read(path: Path) -> Cached:
+def read_cached(path: Path) -> Cached:
+    """One corpus of a cache."""
     about = json.loads((path / "corpus.json").read_text())
     return Cached(
         about["name"],
@@ -113,18 +108,17 @@ def _read(path: Path) -> Cached:
         np.memmap(path / "audio.i16", np.int16, "r"),
         np.memmap(path / "labels.i8", np.int8, "r"),
         [json.loads(line) for line in (path / "clips.jsonl").read_text().splitlines()],
+        path,
     )
 
 
-def _write(corpus: Corpus, cache: Path) -> str:
-    import torch
-
+def _write(corpus: Corpus, cache: Path, device: str) -> str:
     torch.set_num_threads(1)  # the pool has a process for each core
     final = cache / corpus.kind / corpus.name
     partial = final.with_name(final.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    frames, speech, skipped = _write_clips(corpus, partial)
+    frames, speech, skipped = _write_clips(corpus, partial, device)
     if not frames:
         shutil.rmtree(partial)
         raise DataError(f"{corpus.kind}/{corpus.name}: every clip is empty, silent or unreadable")
@@ -139,49 +133,68 @@ def _write(corpus: Corpus, cache: Path) -> str:
     )
 
 
-def _write_clips(corpus: Corpus, folder: Path) -> tuple[int, int, int]:
+def _write_clips(corpus: Corpus, folder: Path, device: str) -> tuple[int, int, int]:
     """Frames written, those of speech, and clips skipped."""
-    detectors = references() if _needs_references(corpus) else []
+    needed = corpus.kind == "speech" and any(clip.speech is None for clip in corpus.clips)
+    teachers = load_teachers(device) if needed else ()
     frame, speech, skipped = 0, 0, 0
     with (
         (folder / "audio.i16").open("wb") as audio_file,
         (folder / "labels.i8").open("wb") as labels_file,
         (folder / "clips.jsonl").open("w") as rows,
     ):
-        for clip, audio in corpus.audio():
-            peak = float(np.abs(audio).max(initial=0))
-            # Under a fifth of a second nothing can be told; digital silence is made, not stored.
-            if len(audio) < 3200 or peak < 1e-4:
-                skipped += 1
-                continue
-            labels = _labels(audio / peak, clip.speech, detectors)
-            padded = np.zeros(len(labels) * HOP_SAMPLES, np.float32)
-            padded[: len(audio)] = audio
-            np.clip(np.round(padded * 32767), -32768, 32767).astype(np.int16).tofile(audio_file)
-            labels.tofile(labels_file)
-            row = {"id": clip.id, "frame": frame, "frames": len(labels), "speaker": clip.speaker}
-            row |= {"lang": clip.lang, "group": clip.group, "level": _level_db(padded, labels)}
-            rows.write(json.dumps(row) + "\n")
-            frame += len(labels)
-            speech += int((labels == 1).sum())
+        for block in _blocks(corpus.audio()):
+            usable = [(clip, audio) for clip, audio in block if _usable(audio)]
+            skipped += len(block) - len(usable)
+            for (clip, audio), labels in zip(usable, _labels(usable, teachers), strict=True):
+                padded = np.zeros(len(labels) * HOP_SAMPLES, np.float32)
+                # Labelled before it is coded: a coder moves no word. A room is no recording.
+                bare = corpus.kind == "rir"
+                padded[: len(audio)] = audio if bare else coded_now_and_then(audio, clip.id)
+                pcm = np.clip(np.round(padded * 32767), -32768, 32767).astype(np.int16)
+                pcm.tofile(audio_file)
+                labels.tofile(labels_file)
+                row = {"id": clip.id, "frame": frame, "frames": len(labels)}
+                row |= {"speaker": clip.speaker, "lang": clip.lang, "group": clip.group}
+                row |= {"level": _level_db(padded, labels)}
+                rows.write(json.dumps(row) + "\n")
+                frame += len(labels)
+                speech += int((labels == 1).sum())
     return frame, speech, skipped
 
 
-def _needs_references(corpus: Corpus) -> bool:
-    return corpus.kind == "speech" and any(clip.speech is None for clip in corpus.clips)
+def _blocks(clips: Iterable[Heard]) -> Iterator[list[Heard]]:
+    """About half an hour of clips at a time: enough to batch, little to hold."""
+    block: list[Heard] = []
+    for clip in clips:
+        block.append(clip)
+        if sum(len(audio) for _, audio in block) > 1800 * SAMPLE_RATE:
+            yield block
+            block = []
+    if block:
+        yield block
 
 
-def _labels(
-    audio: NDArray[np.float32],
-    speech: tuple[tuple[float, float], ...] | None,
-    detectors: list[Reference],
-) -> NDArray[np.int8]:
-    frames = frame_count(len(audio), 16_000)
-    if speech is not None:
-        return from_intervals(speech, frames)
-    if not detectors:
-        return np.full(frames, NON_SPEECH, np.int8)
-    return label(audio, combine([detect(audio) for detect in detectors]))
+def _usable(audio: NDArray[np.float32]) -> bool:
+    """Under a fifth of a second nothing can be told; digital silence is made, not stored."""
+    return len(audio) >= SAMPLE_RATE // 5 and float(np.abs(audio).max()) >= 1e-4
+
+
+def _labels(clips: list[Heard], teachers: Sequence[Teacher]) -> list[NDArray[np.int8]]:
+    """Of each clip: people's, else by the rule, else that of noise."""
+    loud = [audio / np.abs(audio).max() for _, audio in clips]
+    unlabelled = [i for i, (clip, _) in enumerate(clips) if clip.speech is None and teachers]
+    heard = dict(zip(unlabelled, hear_each([loud[i] for i in unlabelled], teachers), strict=True))
+    found = []
+    for i, (clip, audio) in enumerate(clips):
+        frames = frame_count(len(audio), SAMPLE_RATE)
+        if clip.speech is not None:
+            found.append(from_intervals(clip.speech, frames))
+        elif i in heard:
+            found.append(label(loud[i], heard[i]))
+        else:
+            found.append(np.full(frames, NON_SPEECH, np.int8))
+    return found
 
 
 def _level_db(audio: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
