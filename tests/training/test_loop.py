@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,9 @@ from vad import weights
 from vad.errors import DataError
 from vad.nn import Network
 from vad.training.loop import Trainer, loss_of
-from vad.training.mixing import Mixer, SceneRecipe
+from vad.training.mixing import Mixer
 from vad.training.prepare import Cached
-from vad.training.recipe import Recipe
+from vad.training.recipe import Recipe, SceneRecipe
 from vad.training.teacher import UNTAUGHT
 
 TINY = Recipe(
@@ -25,25 +28,91 @@ TINY = Recipe(
 )
 
 
-def losses(folder: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As `vad train` does by default: sums are added up in another order by more threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def losses(folder: Path, name: str = "loss") -> list[float]:
+    return [json.loads(line)[name] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def quiet(*_: object) -> None:
     """A report that says nothing."""
 
 
+def assert_same(one: Network, other: Network) -> None:
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, atol=1e-6, rtol=1e-5)
+
+
 def test_interrupted_run_goes_on_as_if_it_had_not_been(cache: list[Cached], tmp_path: Path) -> None:
+    """Its next twenty losses are those of the run that was not interrupted."""
+    recipe = replace(TINY, steps=23, beside=("conv-dense",))
     mixer = Mixer(cache, TINY.scenes)
-    whole = Trainer(TINY, mixer, tmp_path / "whole", workers=0).run(report=quiet)
-    Trainer(TINY, mixer, tmp_path / "parts", workers=0).run(report=quiet, stop_at=3)
-    resumed = Trainer(TINY, mixer, tmp_path / "parts", workers=1)
+    whole = Trainer(recipe, mixer, tmp_path / "whole", workers=0).run(report=quiet)
+    Trainer(recipe, mixer, tmp_path / "parts", workers=0).run(report=quiet, stop_at=3)
+    resumed = Trainer(recipe, mixer, tmp_path / "parts", workers=1)
     assert resumed.step == 3
     again = resumed.run(report=quiet)
-    np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), atol=1e-5)
-    for name, tensor in whole.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], tensor, atol=1e-6, rtol=1e-5)
+    for name in ("loss", "loss.conv-dense"):
+        parts, wanted = (losses(tmp_path / folder, name) for folder in ("parts", "whole"))
+        assert len(parts) == 23
+        np.testing.assert_allclose(parts, wanted, atol=1e-5)
+        assert len(set(wanted)) > 20
+    for one, other in zip(whole, again, strict=True):
+        assert_same(one, other)
     assert not list(tmp_path.glob("*/*.partial"))
+
+
+def test_run_killed_between_checkpoints_goes_on_from_the_last(
+    cache: list[Cached], tmp_path: Path
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(step: int, *_: object) -> None:
+        if step == 6:
+            raise KilledError
+
+    mixer = Mixer(cache, TINY.scenes)
+    whole = Trainer(TINY, mixer, tmp_path / "whole", workers=0).run(report=quiet)
+    with pytest.raises(KilledError):
+        Trainer(TINY, mixer, tmp_path / "killed", workers=0).run(report=kill, save_every=2)
+    resumed = Trainer(TINY, mixer, tmp_path / "killed", workers=0)
+    assert resumed.step == 4
+    assert_same(whole[0], resumed.run(report=quiet)[0])
+    np.testing.assert_allclose(losses(tmp_path / "killed"), losses(tmp_path / "whole"), atol=1e-5)
+
+
+def test_side_by_side_each_learns_as_if_alone(cache: list[Cached], tmp_path: Path) -> None:
+    names = ("conv-pool-dense", "mlpconv", "tiny")
+    mixer = Mixer(cache, TINY.scenes)
+    together = Trainer(
+        replace(TINY, architecture=names[0], beside=names[1:]), mixer, tmp_path / "all", workers=0
+    ).run(report=quiet)
+    assert [network.architecture.name for network in together] == list(names)
+    for name, beside in zip(names, together, strict=True):
+        recipe = replace(TINY, architecture=name)
+        (alone,) = Trainer(recipe, mixer, tmp_path / name, workers=0).run(report=quiet)
+        for key, tensor in alone.state_dict().items():
+            torch.testing.assert_close(beside.state_dict()[key], tensor, atol=1e-6, rtol=0)
+        key = "loss" if name == names[0] else f"loss.{name}"
+        np.testing.assert_allclose(losses(tmp_path / "all", key), losses(tmp_path / name))
+
+
+def test_batches_are_the_same_from_a_process_started_anew(
+    cache: list[Cached], tmp_path: Path
+) -> None:
+    """As a GPU's workers are: all that a batch is made of goes there."""
+    scenes = Trainer(TINY, Mixer(cache, TINY.scenes), tmp_path, workers=0).scenes
+    there = pickle.loads(pickle.dumps(scenes))
+    for one, other in zip(scenes[5], there[5], strict=True):
+        assert torch.equal(one, other)
 
 
 def test_finished_run_is_left_alone(cache: list[Cached], tmp_path: Path) -> None:
@@ -57,8 +126,6 @@ def test_finished_run_is_left_alone(cache: list[Cached], tmp_path: Path) -> None
 def test_checkpoint_of_another_recipe_is_refused(cache: list[Cached], tmp_path: Path) -> None:
     mixer = Mixer(cache, TINY.scenes)
     Trainer(TINY, mixer, tmp_path, workers=0).run(report=quiet, stop_at=1)
-    from dataclasses import replace
-
     with pytest.raises(DataError, match="another recipe"):
         Trainer(replace(TINY, peak_rate=2e-3), mixer, tmp_path)
 
@@ -90,19 +157,27 @@ def test_judge_sees_the_average_and_its_scores_are_logged(
     trainer = Trainer(TINY, Mixer(cache, TINY.scenes), tmp_path, workers=0)
     trainer.run(report=quiet, judge=judge, judge_every=3)
     assert len(seen) == 3  # steps 3, 6 and the last
-    assert seen[0] is trainer.average
+    assert seen[0] is trainer.pupils[0].average
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "set" in row] == [3, 6, 8]
 
 
 def test_result_can_be_saved_and_started_from(cache: list[Cached], tmp_path: Path) -> None:
+    """Each pupil takes the last network of its architecture; who finds none starts afresh."""
     mixer = Mixer(cache, TINY.scenes)
-    network = Trainer(TINY, mixer, tmp_path / "run", workers=0).run(report=quiet, stop_at=2)
+    (network,) = Trainer(TINY, mixer, tmp_path / "run", workers=0).run(report=quiet, stop_at=2)
     weights.save(network, tmp_path / "model", {"recipe": TINY.to_dict()})
     model = weights.load(tmp_path / "model")
-    started = Trainer(TINY, mixer, tmp_path / "next", init=model.network, workers=0)
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(started.network.state_dict()[name], tensor)
+    older = Network(network.architecture)
+    started = Trainer(
+        replace(TINY, beside=("conv-dense",)), mixer, tmp_path / "next",
+        init=[older, model.network], workers=0,
+    )  # fmt: skip
+    afresh = Trainer(replace(TINY, architecture="conv-dense"), mixer, tmp_path / "new", workers=0)
+    for pupil, wanted in zip(started.pupils, (network, afresh.pupils[0].network), strict=True):
+        for name, tensor in wanted.state_dict().items():
+            assert torch.equal(pupil.network.state_dict()[name], tensor)
+            assert torch.equal(pupil.average.state_dict()[name], tensor)
 
 
 def untaught(logits: torch.Tensor) -> torch.Tensor:
@@ -126,35 +201,3 @@ def test_worst_tenth_counts_only_where_nobody_speaks() -> None:
     assert loss_of(logits, talk, heard, plain) == loss_of(logits, talk, heard, worst)
     still = torch.zeros(2, 50, dtype=torch.int8)
     assert loss_of(logits, still, heard, worst) > loss_of(logits, still, heard, plain)
-
-
-def test_recipe_file(tmp_path: Path) -> None:
-    file = tmp_path / "r.toml"
-    file.write_text('steps = 7\n[scenes]\nheld_out = ["a", "b"]\n[scenes.boost]\nx = 2\n')
-    recipe = Recipe.read(file, seed=9, steps=None)
-    assert (recipe.steps, recipe.seed) == (7, 9)
-    assert recipe.scenes.held_out == ("a", "b")
-    assert recipe.scenes.boost == (("x", 2),)
-    for bad, named in (("speed = 1", "speed"), ("[scenes]\nfog = 1", "fog"), ("steps =", "r.toml")):
-        file.write_text(bad)
-        with pytest.raises(DataError, match=named):
-            Recipe.read(file)
-    file.write_text('architecture = "lstm"')
-    with pytest.raises(DataError, match="known are"):
-        Recipe.read(file)
-
-
-def test_shipped_recipes_are_read() -> None:
-    files = sorted((Path(__file__).parents[2] / "recipes").glob("*-*.toml"))
-    assert files
-    for file in files:
-        Recipe.read(file)
-
-
-def test_rate_rises_and_falls() -> None:
-    recipe = Recipe(steps=100, peak_rate=1.0, warmup=0.1)
-    rates = [recipe.rate(step) for step in range(101)]
-    assert max(rates) == rates[10] == 1.0
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[100] == pytest.approx(0.001)

@@ -12,19 +12,21 @@ import torch
 from torch import multiprocessing
 
 from vad.errors import DataError
+from vad.training.loop import Scenes, Trainer, as_float, loss_of
+from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
-from vad.training.prepare import Cached
+from vad.training.prepare import Cached, load_cache
+from vad.training.pupil import Pupil
+from vad.training.recipe import Recipe, SceneRecipe
 
 RECIPE = 'architecture = "conv-dense"\nsteps = 6\nbatch = 4\n[scenes]\nseconds = 1.0\n'
 
 
 def test_shares_divide_the_batch() -> None:
-    batch = range(40, 50)
-    shares = [list(Group(rank, 3).share(batch)) for rank in range(3)]
-    assert sorted(i for share in shares for i in share) == list(batch)
-    assert list(ALONE.share(batch)) == list(batch)
-    with pytest.raises(DataError, match="too small"):
-        Group(0, 3).share(range(2))
+    assert [Group(rank, 3).share(12) for rank in range(3)] == [4, 4, 4]
+    assert ALONE.share(7) == 7
+    with pytest.raises(DataError, match="divided among 3"):
+        Group(0, 3).share(10)
 
 
 def test_alone_nothing_is_averaged() -> None:
@@ -78,12 +80,59 @@ def _average(rank: int, port: int, out: str) -> None:
 
 
 def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_average, (port, str(tmp_path)), nprocs=2)
+    multiprocessing.spawn(_average, (_free_port(), str(tmp_path)), nprocs=2)
     for rank in range(2):
         device, leads, first, second = torch.load(tmp_path / f"{rank}.pt")
         assert (device, leads) == ("cpu", rank == 0)
         assert first.tolist() == [0.5, 0.5]
         assert second.tolist() == [5.0]
+
+
+RECIPE_OF_TWO = Recipe(
+    "conv-dense", steps=3, batch=4, peak_rate=1e-2, scenes=SceneRecipe(seconds=1.0)
+)
+
+
+def _learn(rank: int, port: int, cache: str, out: str) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    group, _ = Group.join("cpu")
+    mixer = Mixer(load_cache(Path(cache)), RECIPE_OF_TWO.scenes)
+    trainer = Trainer(RECIPE_OF_TWO, mixer, Path(out) / "run", workers=0, group=group)
+    trainer.run(report=lambda *_: None)
+    torch.save(trainer.pupils[0].state(), f"{out}/{rank}.pt")
+    Group.leave()
+
+
+def test_two_processes_learn_what_one_does_that_sees_both_shares(
+    cache: list[Cached], tmp_path: Path
+) -> None:
+    place = str(Path(cache[0].audio.filename).parents[2])  # type: ignore[attr-defined]
+    multiprocessing.spawn(_learn, (_free_port(), place, str(tmp_path)), nprocs=2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    mixer = Mixer(cache, RECIPE_OF_TWO.scenes)
+    shares = [Scenes(mixer, RECIPE_OF_TWO, lambda _: [], Group(rank, 2)) for rank in range(2)]
+    pupil = Pupil("conv-dense", RECIPE_OF_TWO, "cpu")
+    for step in range(3):
+        batches = [scenes[step] for scenes in shares]
+        assert [len(audio) for audio, _, _ in batches] == [2, 2]
+        assert not torch.equal(batches[0][0], batches[1][0])
+        losses = [
+            loss_of(pupil.network(as_float(pcm)), labels, heard, RECIPE_OF_TWO)
+            for pcm, labels, heard in batches
+        ]
+        pupil.learn(torch.stack(losses).mean(), step, ALONE)
+    torch.set_num_threads(threads)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for which in ("network", "average"):
+            for name, tensor in pupil.state()[which].items():
+                torch.testing.assert_close(found[which][name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

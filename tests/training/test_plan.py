@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from vad import weights
-from vad.cli import app
 from vad.errors import DataError
 from vad.training.plan import read_plan
 
@@ -52,6 +49,9 @@ def test_recipe_is_a_plan_of_one_stage(plan: Path) -> None:
         ('[[stages]]\nrecipe = "first.toml"\nsteps = 3', "stage 1 needs a recipe"),
         ('[[stages]]\nrecipe = "absent.toml"', "absent.toml"),
         ('[[stages]]\nrecipe = "first.toml"\nstop_at = 0', "stop_at"),
+        ('[[stages]]\nrecipe = "first.toml"\nchange = 3', "change must be a table"),
+        ('[[stages]]\nrecipe = "first.toml"\nchange = {fog = 3}', "fog"),
+        ('[[stages]]\nrecipe = "first.toml"\nchange = {scenes = {fog = 3}}', "fog"),
         ("[[stages", "plan.toml"),
     ],
 )
@@ -66,18 +66,34 @@ def test_plan_takes_no_steps_of_a_recipe(plan: Path) -> None:
         read_plan(plan, seed=3)
 
 
-def test_shipped_plan_is_read() -> None:
-    stages = read_plan(Path(__file__).parents[2] / "recipes" / "base.toml")
-    assert [stage.name for stage in stages] == [f"base-{i}" for i in range(1, len(stages) + 1)]
+def test_stages_may_be_named_changed_and_fresh(plan: Path) -> None:
+    plan.write_text(
+        '[[stages]]\nrecipe = "first.toml"\n'
+        '[[stages]]\nrecipe = "first.toml"\nname = "again"\nfresh = true\n'
+        "change = {seed = 5, scenes = {room = 0.0, seconds = 2.0}}\n"
+    )
+    first, again = read_plan(plan)
+    assert (first.name, first.folder, first.fresh) == ("first", "first", False)
+    assert (again.name, again.folder, again.fresh) == ("again", "again", True)
+    assert (first.recipe.seed, again.recipe.seed) == (1, 5)
+    assert again.recipe.scenes == replace(first.recipe.scenes, room=0.0, seconds=2.0)
+    assert replace(again.recipe, seed=1, scenes=first.recipe.scenes) == first.recipe
 
 
-def test_one_command_prepares_trains_and_resumes(tree: Path, plan: Path, tmp_path: Path) -> None:
-    """A killed run goes on with the stage it was in, and what was done isn't done again."""
-    command = ["train", str(plan), "--cache", str(tmp_path / "cache"), "--workers", "0"]
-    command += ["--run", str(tmp_path / "run"), "--out", str(tmp_path / "model")]
-    for _ in range(2):
-        result = CliRunner().invoke(app, command, env={"VAD_DATA": str(tree)})
-        assert result.exit_code == 0, result.output
-        log = (tmp_path / "run" / "first" / "log.jsonl").read_text().splitlines()
-        assert [json.loads(line)["step"] for line in log] == [1, 2, 3]
-    assert weights.load(tmp_path / "model").about["step"] == 2
+def test_shipped_plans_are_read() -> None:
+    recipes = Path(__file__).parents[2] / "recipes"
+    plans = {f.stem: read_plan(f) for f in recipes.glob("*.toml") if "[[stages]]" in f.read_text()}
+    assert set(plans) == {"base", "ablations"}
+    arbiter, shipped = plans["base"]
+    assert arbiter.recipe.architectures == ("arbiter",)
+    assert shipped.recipe.arbiter == arbiter.folder
+    assert shipped.recipe.architectures == ("base", "tiny", "wide")
+    baselines = plans["ablations"][:3]
+    assert [stage.recipe.seed for stage in baselines] == [1, 2, 3]
+    assert len({replace(stage.recipe, seed=1) for stage in baselines}) == 1
+    ablated = plans["ablations"][3:]
+    assert 1 <= len(ablated) <= 8
+    assert all(stage.fresh for stage in plans["ablations"][1:])
+    assert all(stage.recipe != baselines[0].recipe for stage in ablated)
+    names = [stage.folder for stage in plans["ablations"]]
+    assert len(set(names)) == len(names)

@@ -58,6 +58,7 @@ def prepare_corpora(
     *,
     cache: Annotated[Path, typer.Option(help="Where samples and labels go.")],
     workers: Annotated[int, typer.Option(min=1)] = 2,
+    device: Annotated[str, typer.Option(help="Where the references run: cpu, cuda, …")] = "cpu",
     without: Without = None,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
@@ -70,7 +71,8 @@ def prepare_corpora(
         corpora.append(torchaudio_corpus(name, Path(place)))
     if not corpora:
         raise ParameterError("roots", "name a folder, or a dataset with --torchaudio")
-    prepare(_allowed(corpora, without), cache, workers=workers, report=_console.print)
+    chosen = _allowed(corpora, without)
+    prepare(chosen, cache, workers=workers, device=device, report=_console.print)
 
 
 def _allowed(corpora: list[Corpus], without: str | None) -> list[Corpus]:

@@ -1,154 +1,161 @@
-"""What happens to sound between a mouth and a file, as functions of samples and a generator.
-
-Each takes [samples] float32 at 16 kHz and gives the same; none moves speech in time.
+"""What happens to sound between a mouth and a file: functions of [rows, samples] float32 at
+16 kHz and of random draws, one of each kind for every row. None moves speech in time.
 """
 
 from __future__ import annotations
 
-import io
-from fractions import Fraction
+import math
 
-import numpy as np
-import soundfile as sf
-from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.signal import lfilter, oaconvolve, resample_poly
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
 
-from vad.frames import SAMPLE_RATE
+from vad.frames import HOP_SAMPLES, SAMPLE_RATE
+from vad.training.draw import Draw
 
-Audio = NDArray[np.float32]
-Rng = np.random.Generator
-
-
-def power(audio: Audio) -> float:
-    """Mean square."""
-    return float(np.mean(np.square(audio, dtype=np.float64))) if len(audio) else 0.0
+PACKET = SAMPLE_RATE // 50
+RESPONSE = SAMPLE_RATE  # samples of a room's response that are used
+TINY = 1e-12
 
 
-def coloured_noise(samples: int, rng: Rng) -> Audio:
-    """Noise whose power falls (or rises) with frequency by a random slope of −8…+2 dB/octave."""
-    size = next_fast_len(samples, real=True)
-    spectrum = rfft(rng.standard_normal(size, np.float32))
-    slope = rng.uniform(-8, 2) / 6.02
-    frequency = np.maximum(np.arange(len(spectrum)), 40 * size / SAMPLE_RATE)
-    shaped = spectrum * ((frequency / frequency[-1]) ** slope).astype(np.float32)
-    noise = irfft(shaped, size)[:samples]
-    return np.asarray(noise / np.sqrt(power(noise) + 1e-12), np.float32)
+def power(audio: Tensor) -> Tensor:
+    """Mean square of each row, [rows, 1]."""
+    return audio.square().mean(dim=1, keepdim=True)
 
 
-def equalise(audio: Audio, rng: Rng, *, depth_db: float = 9.0, narrow: bool = False) -> Audio:
-    """A smooth random frequency response, ±depth_db; `narrow` adds a telephone's band limits."""
+def frame_power(audio: Tensor) -> Tensor:
+    """Mean square of each 10 ms, [rows, frames]."""
+    return audio.view(len(audio), -1, HOP_SAMPLES).square().mean(dim=2)
+
+
+def at_unit_power(audio: Tensor) -> Tensor:
+    """Each row at a mean square of 1."""
+    return audio * torch.rsqrt(power(audio) + TINY)
+
+
+def from_db(level: Tensor | float) -> Tensor:
+    """The factor on samples that changes the level by so many dB."""
+    return torch.exp2(torch.as_tensor(level) * (math.log2(10) / 20))
+
+
+def coloured_noise(rows: int, samples: int, draw: Draw) -> Tensor:
+    """Noise whose power falls or rises with frequency by a slope of −8…+2 dB/octave."""
+    spectrum = torch.fft.rfft(draw.normal(rows, samples))
+    slope = draw.uniform(rows, 1, low=-8, high=2) / 6.02
+    bins = torch.arange(spectrum.shape[1], device=draw.device)
+    relative = bins.clamp_min(40 * samples // SAMPLE_RATE) / bins[-1]
+    tilt = torch.exp2(slope * relative.log2())
+    return at_unit_power(torch.fft.irfft(spectrum * tilt, samples))
+
+
+def equalise(audio: Tensor, draw: Draw, *, narrow: Tensor, depth_db: float = 9.0) -> Tensor:
+    """A smooth random frequency response of ±depth_db.
+
+    Args:
+        narrow: [rows] bool, who gets a telephone's band limits on top.
+    """
+    rows, samples = audio.shape
     # Zeros behind the end take up the response's tail, which would wrap around to the start.
-    size = next_fast_len(len(audio) + 2048, real=True)
-    # Ten knots on a logarithmic axis: microphones and rooms colour by the octave.
-    knots = np.geomspace(50, 8000, 10)
-    gains = rng.uniform(-depth_db, depth_db, 10)
-    frequency = rfftfreq(size, 1 / SAMPLE_RATE)
-    gain_db = np.interp(np.log(np.maximum(frequency, 50)), np.log(knots), gains)
-    if narrow:
-        low, high = rng.uniform(100, 350), rng.uniform(3000, 3900)
-        gain_db += np.where(frequency < low, -24 * np.log2(low / np.maximum(frequency, 20)), 0)
-        gain_db -= np.clip((frequency - high) / 150, 0, 1) * 60
-    gain = (10 ** (gain_db / 20)).astype(np.float32)
-    return np.asarray(irfft(rfft(audio, size) * gain, size)[: len(audio)], np.float32)
+    size = next_fast_len(samples + 2048, real=True)
+    frequency = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=audio.device)
+    gain_db = _smooth(draw.uniform(rows, 10, low=-depth_db, high=depth_db), frequency)
+    low = draw.uniform(rows, 1, low=100, high=350)
+    high = draw.uniform(rows, 1, low=3000, high=3900)
+    below = 24 * torch.log2(low / frequency.clamp_min(20)).clamp_min(0)
+    above = ((frequency - high) / 150).clamp(0, 1) * 60
+    gain_db = gain_db - (below + above) * narrow[:, None]
+    shaped: Tensor = torch.fft.irfft(torch.fft.rfft(audio, size) * from_db(gain_db), size)
+    return shaped[:, :samples]
 
 
-# libsndfile's coders that keep a file's length and place (measured: no lag at these settings).
-_CODECS = (("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "GSM610"))
+def _smooth(knots_db: Tensor, frequency: Tensor) -> Tensor:
+    """Gains [rows, bins] between knots [rows, 10] that lie evenly on a logarithmic axis.
+
+    Logarithmic, as microphones and rooms colour by the octave.
+    """
+    octaves = torch.log(frequency.clamp_min(50) / 50) / math.log(8000 / 50)
+    place = (octaves * (knots_db.shape[1] - 1)).clamp_max(knots_db.shape[1] - 1 - 1e-4)
+    left = place.long()
+    return torch.lerp(knots_db[:, left], knots_db[:, left + 1], place - left)
 
 
-def coded(audio: Audio, rng: Rng) -> Audio:
-    """Through a real lossy coder and back: Opus, MP3, or GSM 06.10 at 8 kHz."""
-    container, codec = _CODECS[int(rng.integers(len(_CODECS)))]
-    narrow = codec == "GSM610"
-    sent = resample_poly(audio, 1, 2) if narrow else audio
-    peak = np.float32(np.abs(sent).max() + 1e-9)
-    file = io.BytesIO()
-    rate = SAMPLE_RATE // 2 if narrow else SAMPLE_RATE
-    sf.write(file, sent / peak * np.float32(0.9), rate, format=container, subtype=codec)
-    file.seek(0)
-    got = sf.read(file, dtype="float32")[0] * (peak / np.float32(0.9))
-    out = np.zeros(len(audio), np.float32)
-    got = (resample_poly(got, 2, 1) if narrow else got)[: len(out)]
-    out[: len(got)] = got
-    return out
-
-
-def mu_law(audio: Audio) -> Audio:
+def mu_law(audio: Tensor) -> Tensor:
     """Through µ-law's 256 levels and back (ITU-T G.711, continuous form)."""
     mu = 255.0
-    squeezed = np.sign(audio) * np.log1p(mu * np.minimum(np.abs(audio), 1)) / np.log1p(mu)
-    levels = np.round(squeezed * 127) / 127
-    return np.asarray(np.sign(levels) * np.expm1(np.abs(levels) * np.log1p(mu)) / mu, np.float32)
+    squeezed = audio.sign() * torch.log1p(mu * audio.abs().clamp_max(1)) / math.log1p(mu)
+    levels = torch.round(squeezed * 127) / 127
+    return levels.sign() * torch.expm1(levels.abs() * math.log1p(mu)) / mu
 
 
-def simulated_room(rng: Rng) -> Audio:
-    """An impulse response: direct sound, then noise that decays exponentially.
+def simulated_rooms(rows: int, draw: Draw) -> Tensor:
+    """Impulse responses [rows, 1 s]: direct sound, then noise that decays exponentially.
 
     The reverberation time is 0.15–0.9 s, the direct-to-reverberant ratio −8…15 dB.
     """
-    seconds = rng.uniform(0.15, 0.9)
-    length = int(seconds * SAMPLE_RATE)
-    time = np.arange(length) / SAMPLE_RATE
-    tail = rng.standard_normal(length) * np.exp(-6.9 * time / seconds)
-    gap = int(rng.uniform(0.001, 0.015) * SAMPLE_RATE)
-    tail[:gap] = 0
-    # High frequencies die first: air and furniture are a gentle low-pass.
-    pole = rng.uniform(0, 0.6)
-    tail = np.asarray(lfilter([1 - pole], [1, -pole], tail))
-    tail *= 10 ** (-rng.uniform(-8, 15) / 20) / np.sqrt(np.sum(tail**2) + 1e-12)
-    tail[0] = 1.0
-    return tail.astype(np.float32)
+    seconds = draw.uniform(rows, 1, low=0.15, high=0.9)
+    time = torch.arange(RESPONSE, device=draw.device) / SAMPLE_RATE
+    tail: Tensor = draw.normal(rows, RESPONSE) * torch.exp(-6.9 * time / seconds) * (time < seconds)
+    tail = tail * (time >= draw.uniform(rows, 1, low=0.001, high=0.015))
+    # High frequencies die first: air and furniture are a gentle low-pass of one pole.
+    pole = draw.uniform(rows, 1, high=0.6)
+    angle = torch.linspace(0, math.pi, RESPONSE // 2 + 1, device=draw.device)
+    lowpass = (1 - pole) / torch.complex(1 - pole * angle.cos(), pole * angle.sin())
+    tail = torch.fft.irfft(torch.fft.rfft(tail) * lowpass, RESPONSE)
+    ratio = draw.uniform(rows, 1, low=-8, high=15)
+    tail = tail * from_db(-ratio) * torch.rsqrt(tail.square().sum(1, keepdim=True) + TINY)
+    tail[:, 0] = 1.0
+    return tail
 
 
-def in_room(audio: Audio, response: Audio) -> Audio:
-    """Convolved with a response whose direct sound is moved to time zero; level is kept."""
-    direct = int(np.argmax(np.abs(response)))
-    wet = oaconvolve(audio, response[direct : direct + SAMPLE_RATE])[: len(audio)]
-    scale = np.sqrt((power(audio) + 1e-12) / (power(wet.astype(np.float32)) + 1e-12))
-    return np.asarray(wet * scale, np.float32)
+def in_rooms(audio: Tensor, responses: Tensor) -> Tensor:
+    """Each row convolved with a response [rows, ≤ 1 s] whose direct sound is its first sample;
+    the level is kept."""
+    samples = audio.shape[1]
+    size = next_fast_len(samples + responses.shape[1], real=True)
+    spectrum = torch.fft.rfft(audio, size) * torch.fft.rfft(responses, size)
+    wet: Tensor = torch.fft.irfft(spectrum, size)[:, :samples]
+    return wet * torch.sqrt((power(audio) + TINY) / (power(wet) + TINY))
 
 
-def hum(samples: int, rng: Rng) -> Audio:
-    """Mains hum with harmonics, unit power."""
-    base = rng.choice([50.0, 60.0])
-    time = np.arange(samples, dtype=np.float32) / SAMPLE_RATE
-    tone = np.zeros(samples, np.float32)
-    for k in range(1, 8):
-        tone += rng.uniform(0, 1) / k * np.sin(2 * np.pi * base * k * time + rng.uniform(0, 6.3))
-    return np.asarray(tone / np.sqrt(np.mean(tone**2) + 1e-12), np.float32)
+def hum(rows: int, samples: int, draw: Draw) -> Tensor:
+    """Mains hum of 50 or 60 Hz with harmonics, at unit power."""
+    base = torch.where(draw.chance(rows, 1, p=0.5), 50.0, 60.0)
+    turns = torch.arange(samples, device=draw.device) / SAMPLE_RATE * base
+    return at_unit_power(_harmonics(turns, draw.uniform(rows, 7, 1), draw))
 
 
-def lose_packets(audio: Audio, rng: Rng) -> Audio:
-    """Zeroes some packets of 20 ms, singly or a few in a row, as a bare receiver does."""
-    packet = SAMPLE_RATE // 50
-    out = audio.copy()
-    for start in np.flatnonzero(rng.random(len(audio) // packet) < rng.uniform(0.005, 0.05)):
-        out[start * packet : (start + rng.integers(1, 4)) * packet] = 0
-    return out
+def notes(rows: int, frames: int, draw: Draw) -> Tensor:
+    """Beeps and melodies: harmonic tones that change every 60–600 ms, at unit power."""
+    every = draw.uniform(rows, 1, low=6, high=60).long()
+    which = torch.arange(frames, device=draw.device) // every
+    steps = draw.uniform(rows, frames, low=-12, high=12).round()
+    base = 80 * 2 ** draw.uniform(rows, 1, high=4.5)  # 80 Hz to 1.8 kHz
+    pitch = base * 2 ** (steps.gather(1, which) / 12)
+    turns = torch.cumsum(pitch.double().repeat_interleave(HOP_SAMPLES, 1) / SAMPLE_RATE, 1)
+    sound = _harmonics((turns % 1).float(), draw.uniform(rows, 7, 1), draw)
+    sounds = draw.chance(rows, frames, p=0.75).gather(1, which)
+    age = torch.arange(frames, device=draw.device) % every
+    fading = torch.exp(-age / draw.uniform(rows, 1, low=5, high=200))
+    return at_unit_power(sound * (sounds * fading).repeat_interleave(HOP_SAMPLES, 1))
 
 
-# Ratios of small numbers, for which a polyphase filter is short: a fifth down to an octave up.
-_SPEEDS = tuple(
-    Fraction(*r) for r in ((2, 3), (3, 4), (4, 5), (5, 6), (6, 5), (4, 3), (3, 2), (2, 1))
-)
+def _harmonics(turns: Tensor, gains: Tensor, draw: Draw) -> Tensor:
+    """A tone and its overtones below half the rate of 8 kHz speech; `turns` counts periods."""
+    tone = torch.zeros_like(turns)
+    for k in range(1, gains.shape[1] + 1):
+        phase = draw.uniform(len(turns), 1)
+        tone += gains[:, k - 1] / k * torch.sin(2 * math.pi * (turns * k + phase))
+    return tone
 
 
-def speed_up(audio: Audio, factor: Fraction) -> Audio:
-    """Faster and higher by `factor`, or slower and lower; shorter or longer by it."""
-    return np.asarray(resample_poly(audio, factor.denominator, factor.numerator), np.float32)
-
-
-def random_speed(rng: Rng) -> Fraction:
-    """One of the ratios that `speed_up` is quick at, 2/3 to 2."""
-    return _SPEEDS[int(rng.integers(len(_SPEEDS)))]
-
-
-def fade_edges(audio: Audio, samples: int = 80) -> Audio:
-    """5 ms of fade at both ends, so that a cut is no click."""
-    n = min(samples, len(audio) // 2)
-    if n:
-        ramp = np.linspace(0, 1, n, dtype=np.float32)
-        audio[:n] *= ramp
-        audio[-n:] *= ramp[::-1]
-    return audio
+def lose_packets(audio: Tensor, draw: Draw) -> Tensor:
+    """Zeroes some packets of 20 ms, singly or up to three in a row, as a bare receiver does."""
+    rows, packets = len(audio), audio.shape[1] // PACKET
+    begins = draw.uniform(rows, packets) < draw.uniform(rows, 1, low=0.005, high=0.05)
+    longer = draw.uniform(rows, packets, high=3).long()
+    lost = begins.clone()
+    for k in (1, 2):
+        lost[:, k:] |= (begins & (longer >= k))[:, :-k]
+    kept = torch.ones_like(audio)
+    kept[:, : packets * PACKET] = (~lost).repeat_interleave(PACKET, 1).float()
+    return audio * kept

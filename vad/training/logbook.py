@@ -1,14 +1,20 @@
-"""What a run leaves to read: a line of JSON a step, and TensorBoard's events."""
+"""What a run leaves to read: a line of JSON a step, and TensorBoard's events.
+
+    {"step": 1000, "loss": 0.21, "loss.tiny": 0.24, "rate": 0.002, "timit-nltk": 0.97, "mean": 0.96}
+
+Scores stand in the lines of the steps at which they were taken.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from vad.frames import SAMPLE_RATE
+from vad.training.draw import Draw
+from vad.training.labels import SPEECH
 from vad.training.mixing import Mixer
 
 EVERY = 20  # steps between TensorBoard's points: more only make it slow
@@ -40,10 +46,10 @@ class Logbook:
 
     def scenes(self, mixer: Mixer, seed: int, count: int = 8) -> None:
         """Notes the first scenes of a run, to be listened to, and how much of each is speech."""
-        for i in range(count):
-            audio, labels = mixer.scene(np.random.default_rng([seed, i]))
-            name = f"scene {i}, {np.mean(labels == 1):.0%} speech"
-            self._events.add_audio(name, audio[None], 0, sample_rate=SAMPLE_RATE)
+        scenes, labels = mixer.scenes(Draw(mixer.device, seed, 0), count)
+        for i, (audio, spoken) in enumerate(zip(scenes.cpu(), labels == SPEECH, strict=True)):
+            name = f"scene {i}, {spoken.float().mean():.0%} speech"
+            self._events.add_audio(name, audio[None] / 32768, 0, sample_rate=SAMPLE_RATE)
 
     def close(self) -> None:
         self._events.close()

@@ -1,7 +1,7 @@
 """The training loop: scenes in, averaged weights out, resumable at any step.
 
 A run's folder holds `checkpoint.pt` (replaced atomically), `log.jsonl` and TensorBoard's
-events. Scenes depend on (seed, index) alone and the rate on the step alone, so a resumed run
+events. Scenes depend on (seed, step) alone and the rate on the step alone, so a resumed run
 goes on exactly where it was.
 """
 
@@ -9,51 +9,67 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from vad.errors import DataError
-from vad.nn import ARCHITECTURES, Network
-from vad.training.labels import IGNORE, Reference
+from vad.nn import Network
+from vad.training.draw import Draw
+from vad.training.labels import IGNORE
 from vad.training.logbook import Logbook
 from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
-from vad.training.prepare import references
+from vad.training.pupil import Pupil
 from vad.training.recipe import Recipe
-from vad.training.teacher import UNTAUGHT, hints, together
+from vad.training.teacher import UNTAUGHT, hints
+from vad.training.teachers import Teacher
 
 Scores = dict[str, float]
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class Report(Protocol):
     """Where progress goes."""
 
-    def __call__(self, step: int, loss: float, rate: float, scores: Scores | None) -> None: ...
+    def __call__(self, step: int, losses: Scores, rate: float, scores: Scores | None) -> None: ...
 
 
-class Scenes(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Scene i of a run, for every i: audio, labels, hints of the teachers."""
+class Scenes(Dataset[Batch]):
+    """The batch of step i of a run, for every i: samples, labels, hints of the teachers.
 
-    def __init__(self, mixer: Mixer, recipe: Recipe) -> None:
-        self.mixer, self.recipe = mixer, recipe
-        self._teachers: list[Reference] | None = None
+    Args:
+        teach: makes the teachers; called in the process that needs them.
+        group: whose share of each batch is made.
+    """
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng([self.recipe.seed, index])
-        audio, labels = self.mixer.scene(rng)
-        if self._teachers is None:  # in the process that needs them: they can't be sent to it
-            self._teachers = references() if self.recipe.teacher else []
-            if self._teachers and self.recipe.ensemble:
-                self._teachers = [together(self._teachers)]
-        heard = hints(audio, labels, self._teachers, self.recipe.taught, rng)
-        return torch.from_numpy(audio), torch.from_numpy(labels), torch.from_numpy(heard)
+    def __init__(
+        self,
+        mixer: Mixer,
+        recipe: Recipe,
+        teach: Callable[[str], list[Teacher]],
+        group: Group = ALONE,
+    ) -> None:
+        self.mixer, self.recipe, self.group, self._teach = mixer, recipe, group, teach
+        self._teachers: list[Teacher] | None = None
+
+    @torch.no_grad()
+    def __getitem__(self, step: int) -> Batch:
+        if self._teachers is None:
+            taught = self.recipe.teacher > 0
+            self._teachers = self._teach(str(self.mixer.device)) if taught else []
+        draw = Draw(self.mixer.device, self.recipe.seed, step, self.group.rank)
+        audio, labels = self.mixer.scenes(draw, self.group.share(self.recipe.batch))
+        sound = as_float(audio)
+        heard = hints(sound, labels, self._teachers, self.recipe.taught, draw)
+        if get_worker_info() is None:
+            return audio, labels, heard
+        return audio.cpu(), labels.cpu(), heard.cpu()  # a GPU's memory stays its process's own
 
 
 def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Tensor:
@@ -62,7 +78,7 @@ def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Te
     Args:
         logits: [batch, frames].
         labels: [batch, frames] int8 of 1, 0, −1.
-        heard: [batch, frames] by the teachers, which decide alone where labels are in doubt;
+        heard: [batch, frames] by the teachers, who decide alone where labels are in doubt;
             `UNTAUGHT` where there are none.
     """
     taught = heard != UNTAUGHT
@@ -73,12 +89,16 @@ def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Te
     target = target.clamp(recipe.smoothing, 1 - recipe.smoothing)
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
     loss = each.sum() / known.sum().clamp_min(1)
-    silent = (labels == 0).all(dim=1)
-    if recipe.worst_tenth and bool(silent.any()):
-        worst = each[silent].topk(max(1, each.shape[1] // 10), dim=1).values
-        # Weighted by their share, so that the term's pull does not hang on the draw.
-        loss = loss + recipe.worst_tenth * worst.mean() * silent.float().mean() * 4
+    if recipe.worst_tenth:
+        silent = (labels == 0).all(dim=1)
+        worst = each.topk(max(1, each.shape[1] // 10), dim=1).values.mean(dim=1)
+        # By their share of the batch, so that the term's pull does not hang on the draw.
+        loss = loss + 4 * recipe.worst_tenth * (worst * silent).mean()
     return loss
+
+
+def _nobody(device: str) -> list[Teacher]:
+    return []
 
 
 class Trainer:
@@ -89,9 +109,13 @@ class Trainer:
         mixer: where scenes come from.
         folder: for checkpoint and logs; a checkpoint there is resumed.
         device: `cpu`, `cuda`, …
-        init: weights to start from instead of random ones.
-        workers: processes that mix.
+        init: networks to start from; each pupil takes the last of its architecture, if any.
+        teach: makes the teachers on a device.
+        workers: processes that mix, on the mixer's device; with 0 this one does, between steps.
         group: the processes among which each batch is divided.
+
+    Attributes:
+        pupils: one for each of the recipe's architectures, all learning from the same scenes.
 
     Raises:
         DataError: the folder's checkpoint belongs to another recipe.
@@ -104,29 +128,16 @@ class Trainer:
         folder: Path,
         *,
         device: str = "cpu",
-        init: Network | None = None,
+        init: Sequence[Network] = (),
+        teach: Callable[[str], list[Teacher]] = _nobody,
         workers: int = 1,
         group: Group = ALONE,
     ) -> None:
-        torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.device, self.workers = recipe, folder, device, workers
-        self.mixer, self.group = mixer, group
-        self.network = Network(ARCHITECTURES[recipe.architecture]).to(device)
-        if init is not None:
-            self.network.load_state_dict(init.state_dict())
-        self.average = Network(ARCHITECTURES[recipe.architecture]).to(device)
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.eval()
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        other = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": other, "weight_decay": 0.0},
-            ],
-            lr=recipe.peak_rate,
-        )
-        self.step = 0
+        self.mixer, self.group, self.step = mixer, group, 0
+        self.scenes = Scenes(mixer, recipe, teach, group)
+        latest = {network.architecture.name: network for network in init}
+        self.pupils = [Pupil(n, recipe, device, latest.get(n)) for n in recipe.architectures]
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.is_file():
             self._resume()
@@ -143,12 +154,13 @@ class Trainer:
         judge_every: int = 1000,
         save_every: int = 250,
         stop_at: int | None = None,
-    ) -> Network:
-        """Train to the recipe's end (or `stop_at`) and give the averaged network.
+    ) -> list[Network]:
+        """Train to the recipe's end (or `stop_at`) and give the averaged networks.
 
         Args:
-            report: called after each step.
-            judge: scores the averaged network, every `judge_every` steps and at the end.
+            report: called after each step; `loss` is the first pupil's, `loss.tiny` that of
+                another.
+            judge: scores the first averaged network, every `judge_every` steps and at the end.
             save_every: steps between checkpoints.
             stop_at: leave off after this step, with a checkpoint.
         """
@@ -157,31 +169,29 @@ class Trainer:
         if logbook and self.step == 0:
             logbook.scenes(self.mixer, self.recipe.seed)
         for batch in self._batches(last):
-            loss, rate = self._update(*(part.to(self.device) for part in batch))
+            rate = self.recipe.rate(self.step)
+            losses = self._update(*(part.to(self.device, non_blocking=True) for part in batch))
             if logbook is None:
                 continue
             done = self.step == last
             scores = None
             if judge and (done or self.step % judge_every == 0):
-                scores = judge(self.average)
-            report(self.step, loss, rate, scores)
-            logbook.step(self.step, {"loss": loss, "rate": rate}, scores)
+                scores = judge(self.pupils[0].average)
+            report(self.step, losses, rate, scores)
+            logbook.step(self.step, {**losses, "rate": rate}, scores)
             if done or self.step % save_every == 0:
                 self.save()
         if logbook:
             logbook.close()
         self.group.wait()
-        return self.average
+        return [pupil.average for pupil in self.pupils]
 
     def save(self) -> None:
         """Write the checkpoint; the old one stays until the new one is whole."""
         data = {
             "step": self.step,
             "recipe": self.recipe.to_dict(),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "rng": torch.get_rng_state(),
+            "pupils": [pupil.state() for pupil in self.pupils],
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(data, partial)
@@ -194,53 +204,44 @@ class Trainer:
                 f"{self.checkpoint} belongs to another recipe: use another folder, or its recipe"
             )
         self.step = data["step"]
-        self.network.load_state_dict(data["network"])
-        self.average.load_state_dict(data["average"])
-        self.optimiser.load_state_dict(data["optimiser"])
-        torch.set_rng_state(data["rng"])
+        for pupil, state in zip(self.pupils, data["pupils"], strict=True):
+            pupil.restore(state)
 
-    def _batches(self, last: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        size = self.recipe.batch
-        steps = (range(i * size, (i + 1) * size) for i in range(self.step, last))
-        batches = [list(self.group.share(batch)) for batch in steps]
-        loader = DataLoader(
-            Scenes(self.mixer, self.recipe),
-            batch_sampler=batches,
+    def _batches(self, last: int) -> Iterator[Batch]:
+        if not self.workers:
+            yield from (self.scenes[step] for step in range(self.step, last))
+            return
+        # A process that uses a GPU must not be a copy of one that does.
+        starting = "fork" if self.mixer.device.type == "cpu" else "spawn"
+        yield from DataLoader(
+            self.scenes,
+            multiprocessing_context=starting,
+            batch_size=None,
+            sampler=range(self.step, last),
             num_workers=self.workers,
-            prefetch_factor=8 if self.workers else None,
+            prefetch_factor=2,
             worker_init_fn=_one_thread,
             pin_memory=self.device.startswith("cuda"),
         )
-        yield from loader
 
-    def _update(self, audio: Tensor, labels: Tensor, heard: Tensor) -> tuple[float, float]:
-        rate = self.recipe.rate(self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.network.train()
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=_fast_bf16(audio)):
-            logits = self.network(audio)
-        loss = loss_of(logits.float(), labels, heard, self.recipe)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.group.average(p.grad for p in self.network.parameters() if p.grad is not None)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimiser.step()
+    def _update(self, audio: Tensor, labels: Tensor, heard: Tensor) -> dict[str, float]:
+        kind, audio = self.device.split(":")[0], as_float(audio)
+        losses: dict[str, Tensor] = {}
+        for pupil in self.pupils:
+            pupil.network.train()
+            with torch.autocast(kind, torch.bfloat16, enabled=_fast_bf16(audio)):
+                logits = pupil.network(audio)
+            loss = loss_of(logits.float(), labels, heard, self.recipe)
+            pupil.learn(loss, self.step, self.group)
+            name = "loss" if pupil is self.pupils[0] else f"loss.{pupil.name}"
+            losses[name] = loss.detach()
         self.step += 1
-        self._average()
-        return float(loss.detach()), rate
+        return {name: float(loss) for name, loss in losses.items()}
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        # A short memory at first, so that the random start is soon forgotten.
-        decay = min(self.recipe.ema, self.step / (self.step + 10))
-        for mean, new in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if mean.is_floating_point():
-                mean.lerp_(new, 1 - decay)
-            else:
-                mean.copy_(new)
+
+def as_float(pcm: Tensor) -> Tensor:
+    """16-bit samples as float32 in [−1, 1]."""
+    return pcm.float() / 32767
 
 
 def _one_thread(_: int) -> None:

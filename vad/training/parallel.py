@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -50,15 +50,16 @@ class Group:
         """Whether this is the process that writes and judges."""
         return self.rank == 0
 
-    def share(self, batch: Sequence[int]) -> Sequence[int]:
-        """This process's part of a batch.
+    def share(self, batch: int) -> int:
+        """How many scenes of a batch are this process's.
 
         Raises:
-            DataError: the batch is smaller than the group.
+            DataError: the batch does not divide evenly: means of the shares would not be the
+                batch's.
         """
-        if len(batch) < self.size:
-            raise DataError(f"a batch of {len(batch)} is too small for {self.size} processes")
-        return batch[self.rank :: self.size]
+        if batch % self.size:
+            raise DataError(f"a batch of {batch} can't be divided among {self.size} processes")
+        return batch // self.size
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replaces each tensor by its mean over all processes."""

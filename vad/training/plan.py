@@ -1,4 +1,4 @@
-"""A plan: recipes one after another, each from the weights of the one before."""
+"""A plan: recipes one after another, each from the weights of the last one of its architecture."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ class Stage:
     """One recipe of a plan.
 
     Attributes:
-        name: of the recipe's file.
+        name: its own, or that of the recipe's file.
         folder: of its checkpoint, below that of the run.
         recipe: what to do.
         stop_at: the step after which it is left off; None: at its end.
+        fresh: start from random weights, whatever came before.
     """
 
     name: str
     folder: str
     recipe: Recipe
     stop_at: int | None = None
+    fresh: bool = False
 
     @property
     def last_step(self) -> int:
         return min(self.recipe.steps, self.stop_at or self.recipe.steps)
+
+    def leads_to(self, last: Stage) -> bool:
+        """Whether the last stage goes on from this one's weights, or is this one."""
+        return self.recipe.architecture == last.recipe.architecture
 
 
 def read_plan(
@@ -39,7 +45,11 @@ def read_plan(
 
         [[stages]]
         recipe = "base-1.toml"  # beside the plan
-        stop_at = 5500          # optional
+        # All that follows may be left out.
+        name = "base, quiet"    # else the recipe's
+        stop_at = 5500
+        fresh = true
+        change = {seed = 2, scenes = {room = 0.0}}  # instead of the recipe's own
 
     Args:
         steps, seed, stop_at: instead of a recipe's own; of a single recipe only.
@@ -61,12 +71,20 @@ def read_plan(
     return [_stage(path, i, row) for i, row in enumerate(data["stages"], start=1)]
 
 
+_KEYS = {"recipe", "name", "stop_at", "fresh", "change"}
+
+
 def _stage(path: Path, number: int, row: Any) -> Stage:
-    if not isinstance(row, dict) or not {"recipe"} <= set(row) <= {"recipe", "stop_at"}:
-        raise DataError(f"{path}: stage {number} needs a recipe, and may have a stop_at")
+    if not isinstance(row, dict) or not {"recipe"} <= set(row) <= _KEYS:
+        optional = ", ".join(sorted(_KEYS - {"recipe"}))
+        raise DataError(f"{path}: stage {number} needs a recipe, and may have {optional}")
     file, stop_at = path.parent / str(row["recipe"]), row.get("stop_at")
     if not file.is_file():
         raise DataError(f"{path}: stage {number}: there is no {file}")
     if stop_at is not None and (not isinstance(stop_at, int) or stop_at < 1):
         raise DataError(f"{path}: stage {number}: stop_at must be a positive whole number")
-    return Stage(file.stem, file.stem, Recipe.read(file), stop_at)
+    change = row.get("change", {})
+    if not isinstance(change, dict):
+        raise DataError(f"{path}: stage {number}: change must be a table")
+    name = str(row.get("name", file.stem))
+    return Stage(name, name, Recipe.read(file, **change), stop_at, bool(row.get("fresh", False)))

@@ -9,7 +9,45 @@ from typing import Any
 
 from vad.errors import DataError
 from vad.nn.architectures import ARCHITECTURES
-from vad.training.mixing import SceneRecipe
+
+
+@dataclass(frozen=True)
+class SceneRecipe:
+    """How scenes are made; probabilities are of a scene unless said otherwise."""
+
+    seconds: float = 6.0
+    without_speech: float = 0.25
+    noise: float = 0.42
+    music: float = 0.24
+    noise_and_music: float = 0.12
+    coloured: float = 0.12  # what is left has no background at all
+    snr_db: tuple[float, float, float] = (-8.0, 4.0, 40.0)  # triangular: low, mode, high
+    lone: float = 0.0  # of the scenes with speech: one utterance in a quiet place, no more
+    speech_spread_db: float = 6.0  # of each utterance around the scene's speech level
+    room: float = 0.5
+    measured_room: float = 0.35  # of the rooms
+    varied: float = 0.0  # of pieces of noise and music: played faster, slower or backwards
+    narrow_band: float = 0.25
+    mu_law: float = 0.4  # of the narrow-band scenes
+    effects_over: float = 0.25  # coughs, doors, clicks between and over the words
+    babble: float = 0.06
+    far_talk: float = 0.08  # quiet talk that nobody would label
+    notes: float = 0.0  # beeps and melodies made up
+    hum: float = 0.05
+    packet_loss: float = 0.04
+    clipped: float = 0.05
+    offset: float = 0.03  # a constant, as cheap converters add
+    speed: float = 0.35  # of the utterances: resampled by ±12 %, pitch and all
+    level_db: tuple[float, float] = (-45.0, 0.0)  # of the scene's peak
+    # Frames of speech below these are neither speech nor silence to a listener: not judged.
+    inaudible_dbfs: float = -64.0
+    masked_db: float = -14.0
+    boost: tuple[tuple[str, float], ...] = ()  # (corpus, how much more often than its size says)
+    held_out: tuple[str, ...] = ()  # "corpus" or "corpus:group"; "corpus%7" one clip in seven
+
+    @property
+    def frames(self) -> int:
+        return round(self.seconds * 100)
 
 
 @dataclass(frozen=True)
@@ -18,6 +56,8 @@ class Recipe:
 
     Attributes:
         architecture: a name of `vad.nn.ARCHITECTURES`.
+        beside: more of them, which learn from the same scenes at the same time; each comes out
+            as if it had learnt alone.
         steps: optimiser steps.
         batch: scenes a step.
         peak_rate: highest learning rate of the one-cycle schedule (Smith & Topin, 2018).
@@ -30,14 +70,16 @@ class Recipe:
         teacher: share of the target, in scenes with speech, that is what a reference detector
             makes of the mixed scene. It knows pauses inside talk from silence, and speech that
             can still be heard from speech that is drowned, which the clean clip's labels don't.
-        taught: share of the scenes with speech that a reference hears.
-        ensemble: whether all references hear such a scene, rather than one drawn by lot.
+        taught: share of the scenes with speech that the references hear.
+        arbiter: a model that hears them too, as a further reference: an earlier stage of the
+            plan, or the name or folder of a model.
         smoothing: labels become this and 1 − this, so that 0.5 stays meaningful.
         seed: of weights and scenes.
         scenes: how they are mixed.
     """
 
     architecture: str = "base"
+    beside: tuple[str, ...] = ()
     steps: int = 10_000
     batch: int = 16
     peak_rate: float = 2e-3
@@ -48,21 +90,27 @@ class Recipe:
     worst_tenth: float = 0.5
     teacher: float = 0.0
     taught: float = 0.6
-    ensemble: bool = False
+    arbiter: str = ""
     smoothing: float = 0.01
     seed: int = 1
     scenes: SceneRecipe = field(default_factory=SceneRecipe)
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            raise DataError(f"unknown architecture {self.architecture!r}; known are {known}")
+        for name in self.architectures:
+            if name not in ARCHITECTURES:
+                known = ", ".join(ARCHITECTURES)
+                raise DataError(f"unknown architecture {name!r}; known are {known}")
         for name in ("steps", "batch"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise DataError(f"{name} must be a positive whole number, not {value!r}")
         for name in ("peak_rate", "clip"):
             if not isinstance(value := getattr(self, name), int | float) or value <= 0:
                 raise DataError(f"{name} must be a positive number, not {value!r}")
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """All that learn."""
+        return (self.architecture, *self.beside)
 
     @classmethod
     def read(cls, path: Path, **overrides: Any) -> Recipe:
@@ -79,6 +127,7 @@ class Recipe:
         if not isinstance(scenes, dict):
             raise DataError(f"{path}: scenes must be a table")
         data |= {name: value for name, value in overrides.items() if value is not None}
+        scenes |= data.pop("scenes", {})
         _known(path, data, cls)
         _known(path, scenes, SceneRecipe)
         for name, value in scenes.items():
@@ -88,6 +137,7 @@ class Recipe:
                 scenes[name] = tuple(value.items())
             elif isinstance(value, list):
                 scenes[name] = tuple(value)
+        data = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
         return cls(**data, scenes=SceneRecipe(**scenes))
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vad.errors import ParameterError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vad.training.parallel import Group
     from vad.training.plan import Stage
     from vad.training.prepare import Cached
+    from vad.training.teachers import Teacher
 
 _console = Console(stderr=True)
 
@@ -61,7 +63,6 @@ def train(
     """Train a network; run again with the same folder to resume. torchrun spreads it over GPUs."""
     import torch
 
-    from vad import weights
     from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import read_plan
@@ -71,46 +72,61 @@ def train(
     stages = read_plan(plan, steps=steps, seed=seed, stop_at=stop_at)
     group, device = Group.join(device)
     try:
-        if data and group.leads:
-            _prepare(data, cache)
-        group.wait()
+        _prepare(data, cache, device, group)
         judge = Judge(dev, dev_noise or []) if dev and group.leads else None
         common = _Run(load_cache(cache), run, group, device, workers, judge, judge_every)
-        network = weights.load(init).network if init else None
-        for stage in stages:
-            network = _train(stage, common, network)
-            if out is not None and group.leads:
-                _write(network, out, stage, common)
+        _train_all(stages, common, init, out)
     finally:
         group.leave()
 
 
-def _prepare(data: str, cache: Path) -> None:
+def _train_all(stages: list[Stage], common: _Run, init: str | None, out: Path | None) -> None:
+    from vad import weights
+
+    made: dict[str, list[Network]] = {}
+    if init:
+        made[init] = [_fitting(weights.load(init).network, stages[0])]
+    for stage in stages:
+        made[stage.folder] = _train(stage, common, made)
+        if out is not None and common.group.leads and stage.leads_to(stages[-1]):
+            # Runs that don't follow from one another are models of their own.
+            place = out / stage.name if any(each.fresh for each in stages) else out
+            _write(made[stage.folder], place, stage, common)
+
+
+def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
+    """One process prepares what the cache lacks, the others wait."""
     from vad.training.corpora import find_corpora
     from vad.training.prepare import prepare
 
-    roots = [Path(root) for root in data.split(os.pathsep) if root]
-    if not roots:
-        raise ParameterError("data", "names no folder")
-    corpora = [corpus for root in roots for corpus in find_corpora(root)]
-    prepare(corpora, cache, workers=os.cpu_count() or 1, report=_console.print)
+    if data and group.leads:
+        roots = [Path(root) for root in data.split(os.pathsep) if root]
+        if not roots:
+            raise ParameterError("data", "names no folder")
+        corpora = [corpus for root in roots for corpus in find_corpora(root)]
+        prepare(corpora, cache, workers=os.cpu_count() or 1, device=device, report=_console.print)
+    group.wait()
 
 
-def _train(stage: Stage, common: _Run, init: Network | None) -> Network:
+def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[Network]:
     from vad.training.loop import Trainer
     from vad.training.mixing import Mixer
+    from vad.training.progress import Bar
 
     recipe = stage.recipe
+    # A GPU mixes far faster than any number of cores; workers keep it busy.
+    mixes = common.device if common.device.startswith("cuda") else "cpu"
     trainer = Trainer(
         recipe,
-        Mixer(common.corpora, recipe.scenes),
+        Mixer(common.corpora, recipe.scenes, mixes),
         common.folder / stage.folder,
         device=common.device,
-        init=init,
+        init=[] if stage.fresh else [n for networks in made.values() for n in networks],
+        teach=partial(_teachers, _arbiter(recipe.arbiter, made)),
         workers=common.workers,
         group=common.group,
     )
-    with _Bar(stage.name, recipe.steps) as bar:
+    with Bar(stage, trainer.step, _console if common.group.leads else None) as bar:
         return trainer.run(
             report=bar,
             judge=common.judge,
@@ -119,7 +135,38 @@ def _train(stage: Stage, common: _Run, init: Network | None) -> Network:
         )
 
 
-def _write(network: Network, out: Path, stage: Stage, common: _Run) -> None:
+def _fitting(network: Network, stage: Stage) -> Network:
+    from vad.nn import ARCHITECTURES
+
+    wanted = ARCHITECTURES[stage.recipe.architecture]
+    if network.architecture != wanted:
+        raise ParameterError("init", f"is of another architecture than {wanted.name!r}")
+    return network
+
+
+def _arbiter(name: str, made: dict[str, list[Network]]) -> Network | None:
+    """An earlier stage's network, or a model, on the CPU: it may go to other processes."""
+    from vad import weights
+
+    if not name:
+        return None
+    network = copy.deepcopy(made[name][0] if name in made else weights.load(name).network)
+    return network.cpu().eval().requires_grad_(False)
+
+
+def _teachers(arbiter: Network | None, device: str) -> list[Teacher]:
+    """The references, and the arbiter if there is one."""
+    from vad.training.teachers import load_teachers
+
+    found: list[Teacher] = list(load_teachers(device))
+    if arbiter is not None:
+        hears = arbiter.to(device)
+        found.append(lambda audio: hears(audio).sigmoid())
+    return found
+
+
+def _write(networks: list[Network], out: Path, stage: Stage, common: _Run) -> None:
+    """One network as OUT, several as OUT/architecture."""
     from vad import weights
 
     about = {
@@ -127,38 +174,7 @@ def _write(network: Network, out: Path, stage: Stage, common: _Run) -> None:
         "step": stage.last_step,
         "corpora": [corpus.name for corpus in common.corpora],
     }
-    weights.save(network.cpu(), out, about)
-    _console.print(f"{stage.name}: wrote {out}")
-
-
-class _Bar:
-    """Progress on standard error: a live bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, name: str, steps: int) -> None:
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(
-            *(TextColumn(c) if isinstance(c, str) else c for c in columns), console=_console
-        )
-        self.name = name
-        self.task = self.bar.add_task(f"{name}: loss –", total=steps)
-        self.mean: float | None = None
-
-    def __call__(
-        self, step: int, loss: float, rate: float, scores: dict[str, float] | None
-    ) -> None:
-        self.mean = loss if self.mean is None else 0.98 * self.mean + 0.02 * loss
-        so_far = f"{self.name}: loss {self.mean:.4f}"
-        self.bar.update(self.task, completed=step, description=so_far)
-        if scores is not None:
-            line = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            _console.print(f"step {step}  loss {self.mean:.4f}  {line}", highlight=False)
-        elif not _console.is_terminal and step % 500 == 0:
-            _console.print(f"step {step}  loss {self.mean:.4f}  rate {rate:.2e}")
-
-    def __enter__(self) -> _Bar:
-        if _console.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+    for network in networks:
+        place = out if len(networks) == 1 else out / network.architecture.name
+        weights.save(network.cpu(), place, about)
+        _console.print(f"{stage.name}: wrote {place}")
