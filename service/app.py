@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
         redirect_slashes=False,  # a redirected upload would have to be sent again
     )
     app.state.service = service
-    app.add_middleware(logs.RequestContext, metrics=service.metrics)
+    app.add_middleware(logs.RequestContext, service=service)
     problems.install(app)
     _allow_origins(app, service.settings)
     # Health, version, documents and the page tell nothing that a client without a key may not

@@ -72,6 +72,7 @@ class Connection(ABC, Generic[MessageT]):
     async def run(self) -> None:
         """Serves the stream until its end, whichever side brings it about."""
         await self._websocket.accept(self._subprotocol())
+        self._service.streams.enter(self)
         reader = asyncio.create_task(self._read())
         try:
             await self._converse()
@@ -110,9 +111,9 @@ class Connection(ABC, Generic[MessageT]):
 
     async def _admit(self) -> Callable[[], list[MessageT]]:
         try:
+            self._service.check_ready()
             check_origin(self._websocket, self._service.settings.allowed_origins)
             key = await self._authenticate()
-            self._service.check_ready()
             self._service.streams.admit(self, key)
         except ServiceError as exc:
             return partial(self._session.fail, exc)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import WebSocket
 from structlog.testing import capture_logs
 from websockets.sync.client import ClientConnection, connect
 
@@ -55,6 +60,44 @@ def test_sigterm_sends_the_last_stop_before_the_close() -> None:
         found, code = messages(client)
     assert [m["type"] for m in found] == ["speech_stopped", "error", "session.closed"]
     assert found[0]["reason"] == "shutdown"
+    assert code == 1012
+
+
+@pytest.mark.parametrize("path", ["/v1/vad/stream", "/v1/realtime"])
+def test_a_handshake_at_sigterm_is_told_of_the_restart(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    accept, arrived, listening = WebSocket.accept, threading.Event(), True
+
+    async def late(self: WebSocket, *args: Any) -> None:
+        arrived.set()
+        while listening:  # so the sockets are asked to shut down before this handshake is done
+            await asyncio.sleep(0.001)
+        await accept(self, *args)
+
+    monkeypatch.setattr(WebSocket, "accept", late)
+    with running() as (server, port), ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(connect, f"ws://127.0.0.1:{port}{path}")
+        assert arrived.wait(5)
+        server.handle_exit(signal.SIGTERM, None)
+        until(lambda: not server.servers[0].is_serving())
+        listening = False
+        with coming.result(5) as client:
+            found, code = messages(client)
+    assert [m["type"] for m in found] == ["error"]
+    assert "shutting down" in json.dumps(found[0])
+    assert code == 1012
+
+
+def test_a_client_that_has_yet_to_give_its_key_is_told_of_the_restart() -> None:
+    with (
+        running(api_keys="alpha") as (server, port),
+        connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client,
+    ):
+        until(lambda: len(server.server_state.tasks) == 1)
+        server.handle_exit(signal.SIGTERM, None)
+        found, code = messages(client)
+    assert [m["code"] for m in found] == ["shutting-down"]
     assert code == 1012
 
 
@@ -138,8 +181,10 @@ def test_a_long_request_does_not_outlive_the_grace() -> None:
         until(lambda: slow.calls > warm)
         asked = time.monotonic()
         server.handle_exit(signal.SIGTERM, None)
-        client.recv(65536)
+        answer = client.recv(65536)
     assert 0.5 < time.monotonic() - asked < 4
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"shutting-down" in answer
 
 
 def post(path: str, body: bytes) -> bytes:

@@ -216,20 +216,24 @@ class StuckStream:
 
 
 def test_the_registry_cancels_only_who_does_not_heed() -> None:
-    async def drain() -> tuple[StuckStream, StuckStream]:
+    async def drain() -> tuple[StuckStream, StuckStream, StuckStream]:
         gauge = Gauge("g", "g", registry=None)
         registry = StreamRegistry(Quota("streams", 2, full=TooManyStreams), gauge)
         kind, stuck = StuckStream(registry, heeds=True), StuckStream(registry, heeds=False)
+        outside = StuckStream(registry, heeds=True)
+        registry.enter(outside)
         registry.admit(kind)
         registry.admit(stuck)
+        assert len(registry) == 2
         with pytest.raises(TooManyStreams):
             registry.admit(StuckStream(registry, heeds=True))
         await registry.drain(ShuttingDown("bye"), 0.05)
         assert len(registry) == 0
-        return kind, stuck
+        return kind, stuck, outside
 
-    kind, stuck = asyncio.run(drain())
+    kind, stuck, outside = asyncio.run(drain())
     assert (kind.calls, stuck.calls) == (["stop"], ["stop", "cancel"])
+    assert outside.calls == ["stop"]
 
 
 def test_a_client_that_takes_nothing_does_not_hold_up_the_end(detector: Detector) -> None:
