@@ -35,6 +35,9 @@ from vad.engine import Engine
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 
 Audio = NDArray[np.float32]
+# How long a test waits for what must come. Machines may be busy: it decides nothing but how late
+# a failure shows.
+PATIENCE_S = 100.0
 
 
 @dataclass
@@ -142,9 +145,9 @@ def pcm(audio: Audio) -> bytes:
     return (audio * 32767).astype("<i2").tobytes()
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Waits until something holds; fails if it doesn't within so many seconds."""
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], bool]) -> None:
+    """Waits until something holds; fails if it doesn't within `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -182,11 +185,11 @@ def running(engine: EnergyEngine | None = None, **settings: Any) -> Iterator[tup
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        until(lambda: server.started, 30)
+        until(lambda: server.started)
         yield server, server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.handle_exit(signal.SIGTERM, None)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -195,7 +198,7 @@ def messages(client: ClientConnection) -> tuple[list[dict[str, Any]], int]:
     found = []
     with suppress(ConnectionClosed):
         while True:
-            found.append(json.loads(client.recv(timeout=20)))
+            found.append(json.loads(client.recv(timeout=PATIENCE_S)))
     assert client.close_code is not None
     return found, client.close_code
 

@@ -17,7 +17,7 @@ from service.realtime_session import RealtimeSession
 from service.server import Server
 from vad import Detector
 
-from .conftest import LIMITS, EnergyDetector, EnergyEngine, pattern, pcm, until
+from .conftest import LIMITS, PATIENCE_S, EnergyDetector, EnergyEngine, pattern, pcm, until
 
 RATE = 24_000
 
@@ -80,9 +80,9 @@ def running(detector: Detector | None = None, **settings: Any) -> Iterator[tuple
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        until(lambda: server.started, 30)
+        until(lambda: server.started)
         yield server, f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.handle_exit(signal.SIGTERM, None)
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()

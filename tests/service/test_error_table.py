@@ -15,6 +15,7 @@ from service.problems import INTERNAL, PROBLEMS
 
 from .conftest import (
     LOUD_PCM,
+    PATIENCE_S,
     SPEECH_WAV,
     EnergyDetector,
     EnergyEngine,
@@ -95,7 +96,7 @@ def raw(path: str, length: int, body: bytes) -> bytes:
 def test_a_body_that_stops_arriving() -> None:
     with running(body_idle_s=0.2) as (_, port):
         address = ("127.0.0.1", port)
-        with socket.create_connection(address, timeout=20) as client:
+        with socket.create_connection(address, timeout=PATIENCE_S) as client:
             client.sendall(raw("/v1/vad", 10, b"abc"))
             answer = client.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408")
