@@ -77,7 +77,8 @@ class StreamRegistry:
 
     async def _wait_empty(self, timeout: float) -> bool:
         try:
-            await asyncio.wait_for(self._empty.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
         except TimeoutError:
             return False
         return True

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -35,8 +37,7 @@ from vad.engine import Engine
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 
 Audio = NDArray[np.float32]
-# How long a test waits for what must come. Machines may be busy: it decides nothing but how late
-# a failure shows.
+# For what must come. Machines may be busy: it decides nothing but how late a failure shows.
 PATIENCE_S = 100.0
 
 
@@ -191,6 +192,13 @@ def running(engine: EnergyEngine | None = None, **settings: Any) -> Iterator[tup
         server.handle_exit(signal.SIGTERM, None)
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
+
+
+def answered(client: socket.socket) -> tuple[int, bytes]:
+    """Status and body of the next answer, which may come in pieces."""
+    response = HTTPResponse(client)
+    response.begin()
+    return response.status, response.read()
 
 
 def messages(client: ClientConnection) -> tuple[list[dict[str, Any]], int]:

@@ -158,6 +158,18 @@ def test_a_slow_reader_of_events_ends_alone() -> None:
     assert closed["reason"] == "limit"
 
 
+def test_who_takes_nothing_and_sends_nothing_is_given_up_too() -> None:
+    with running(stream_stall_s=0.5) as (server, port), capture_logs() as logs:
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with closing(DeafClient(port)) as deaf:
+            for _ in range(20):  # less than its queue takes, and answered by megabytes
+                deaf.ask()
+            until(lambda: any(r["event"] == "stream_closed" for r in logs))
+    [closed] = [r for r in logs if r["event"] == "stream_closed"]
+    assert (closed["reason"], closed["code"]) == ("limit", 1013)
+    assert [r for r in logs if r["event"] == "stream_not_listening"]
+
+
 def test_unknown_paths_get_a_clear_close(client: TestClient) -> None:
     with client.websocket_connect("/v1/vad/steam?x=1") as stream:
         [error], code = rest(stream)
