@@ -128,9 +128,6 @@ def work(settings: Settings, listener: socket.socket) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logs.configure(settings)
     logs.configure_stdlib(settings)
-    own_cores = max(1, (os.cpu_count() or 1) // settings.workers)
-    threads = settings.torch_threads or own_cores
-    settings = settings.model_copy(update={"torch_threads": threads})
     try:
         detector = load(settings)
     except VadError as exc:

@@ -43,8 +43,7 @@ def load(settings: Settings) -> Detector:
         ModelError: the model cannot be loaded.
         ParameterError: there is no such device.
     """
-    if settings.torch_threads is not None:
-        torch.set_num_threads(settings.torch_threads)
+    torch.set_num_threads(settings.torch_threads)
     return Detector.load(settings.model, device=settings.device)
 
 
