@@ -32,6 +32,7 @@ from service.messages import ServerMessage, SessionCreated
 from service.problems import Problem
 from service.server import Server
 from service.session import StreamLimits, StreamSession
+from service.state import load
 from vad import Detector
 from vad.engine import Engine
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
@@ -156,8 +157,6 @@ def until(condition: Callable[[], bool]) -> None:
 
 # 1 s of silence, 1 s loud, 1 s of silence, 1 s loud, half a second of silence.
 SPEECH = pattern((1, 0), (1, 0.9), (1, 0), (1, 0.9), (0.5, 0))
-
-
 SPEECH_WAV = wav(SPEECH)
 LOUD_PCM = pcm(pattern((0.5, 0.9)))
 
@@ -297,4 +296,4 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def real_detector() -> Detector:
-    return Detector.load(device="cpu")
+    return load(Settings(device="cpu"))
