@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 from websockets.sync.client import connect
 
+from service import websockets
 from service.messages import Error
 from service.session import StreamLimits, StreamSession
 
@@ -168,6 +169,33 @@ def test_who_takes_nothing_and_sends_nothing_is_given_up_too() -> None:
     [closed] = [r for r in logs if r["event"] == "stream_closed"]
     assert (closed["reason"], closed["code"]) == ("limit", 1013)
     assert [r for r in logs if r["event"] == "stream_not_listening"]
+
+
+def test_pongs_do_not_pile_up_for_who_reads_nothing() -> None:
+    ping = bytes([0x89, 0x80 | 125]) + bytes(4 + 125)
+    with running() as (server, port):
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with closing(DeafClient(port)) as deaf:
+            until(lambda: len(server.server_state.connections) == 1)
+            for _ in range(300):  # 20 MB of them
+                with suppress(OSError):
+                    deaf._socket.send(ping * 500)
+            [connection] = server.server_state.connections
+            waiting = connection.transport.get_write_buffer_size()
+    assert 0 < waiting < 2**20
+
+
+def test_who_does_not_take_the_last_words_loses_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websockets, "LINGER_S", 0.5)
+    with running(stream_stall_s=0.5) as (server, port):
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with closing(DeafClient(port)) as deaf:
+            until(lambda: len(server.server_state.connections) == 1)
+            for _ in range(20):
+                deaf.ask()
+            until(lambda: not server.server_state.connections)
 
 
 def test_unknown_paths_get_a_clear_close(client: TestClient) -> None:
