@@ -117,12 +117,24 @@ def wait_for_words(page: Page, words: str) -> None:
     wait_for(page, f"document.body.innerText.includes({words!r})")
 
 
-def is_whole(came: Any, rate: int, heard: Any) -> bool:
-    """Whether a recording came through as it was played, at some offset."""
-    signal = soxr.resample(came / np.float32(32768), rate, 16_000)
-    size = len(signal) + len(heard)
-    product = np.fft.irfft(np.fft.rfft(signal, size) * np.conj(np.fft.rfft(heard, size)), size)
-    return bool(product.max() > 0.98 * np.square(heard).sum())
+def as_played(came: Any, rate: int, heard: Any) -> Any:
+    """What was played, at the place in time and the rate at which it came; None if not all did.
+
+    Args:
+        came: [samples] int16.
+        rate: of that.
+        heard: [samples] at 16 kHz.
+    """
+    played = soxr.resample(heard, 16_000, rate)
+    size = len(came) + len(played)
+    spectrum = np.fft.rfft(came / np.float32(32768), size)
+    product = np.fft.irfft(spectrum * np.conj(np.fft.rfft(played, size)), size)
+    if product.max() < 0.999 * np.square(played).sum():
+        return None
+    lag = int(product.argmax())
+    if lag > size // 2:  # negative: the beginning was not heard
+        return played[size - lag :]
+    return np.concatenate([np.zeros(lag, np.float32), played])
 
 
 def without_summary(text: str) -> list[str]:

@@ -24,9 +24,9 @@ from .browser_kit import (
     FLAGS,
     PATIENCE_S,
     Page,
+    as_played,
     ask,
     give,
-    is_whole,
     rows,
     running,
     sent_by,
@@ -182,10 +182,11 @@ def test_the_microphone_gives_what_the_detector_finds(
     expected = [(s.start, s.end) for s in real_detector.detect(came, sample_rate=rate).speech]
     assert len(expected) > 1
     assert rows(page) == expected
-    if is_whole(came, rate, heard):  # a busy machine's fake microphone drops audio
-        original = real_detector.detect(heard, sample_rate=16_000).speech
+    played = as_played(came, rate, heard)
+    if played is not None:  # a busy machine's fake microphone drops audio
+        original = real_detector.detect(played, sample_rate=rate).speech
         apart = np.array(expected) - np.array([(s.start, s.end) for s in original])
-        assert np.abs(apart - np.median(apart)).max() <= 0.05
+        assert np.abs(apart).max() <= 0.05
     assert "s" in page.inner_text("#fig-delay")
     assert page.inner_text("#fig-latency") == f"{real_detector.latency_ms} ms"
     # What was heard is a recording now, in which the file route finds the same.
