@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import files, logs, ops, page, problems, realtime, speaches, streams
+from service import docs, files, logs, ops, page, problems, realtime, speaches, streams
 from service.security import authorise, take_place
 from service.settings import Settings
 from service.state import Service
@@ -39,10 +39,12 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
         version=__version__,
         summary="Where people speak: in files and in live audio.",
         lifespan=lifespan,
+        docs_url=None,  # service.docs has its own
+        redoc_url=None,
         redirect_slashes=False,  # a redirected upload would have to be sent again
     )
     app.state.service = service
-    app.add_middleware(logs.RequestContext, metrics=service.metrics)
+    app.add_middleware(logs.RequestContext, service=service)
     problems.install(app)
     _allow_origins(app, service.settings)
     # Health, version, documents and the page tell nothing that a client without a key may not
@@ -51,7 +53,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
     for module in (files, speaches):
         app.include_router(module.router, dependencies=[*guarded, Depends(take_place)])
     app.include_router(ops.guarded, dependencies=guarded)
-    for open_module in (streams, realtime, ops, page):
+    for open_module in (streams, realtime, ops, page, docs):
         app.include_router(open_module.router)
     app.include_router(streams.fallback)
     return app

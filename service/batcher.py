@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -38,6 +38,11 @@ URGENT_SAMPLES = SAMPLE_RATE // 5
 # live step may have to wait for one. A second that a resampler rounded up is not cut in two.
 PIECE_SAMPLES = SAMPLE_RATE * 5 // 4
 BULK_EVERY_S = 0.1  # however busy the streams are, bulk gets a piece as often as this
+# A batch costs little more than one stream's step does. So the next one starts no sooner than
+# PACE times what the last one took after that one's start, GATHER_S at most: meanwhile others
+# arrive. A stream that is alone doesn't wait, and neither does anybody once batches take longer.
+PACE = 4
+GATHER_S = 0.005
 
 
 class _Reply(NamedTuple):
@@ -112,7 +117,8 @@ class Batcher:
         self._bulk: deque[_Bulk] = deque()
         self._steps: deque[_Step] = deque()  # touched by the inference thread only
         self._closing = False
-        self._bulk_at = 0.0
+        self._bulk_at = self._next_batch_at = 0.0
+        self._lone: Session | None = None  # whose step was all of the last batch
         self._hub: Any = None  # the inference thread's own greenlet
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
@@ -172,6 +178,7 @@ class Batcher:
     def _run(self) -> None:
         self._hub = getcurrent()
         while self._wait():
+            self._gather()
             while self._jobs:
                 self._start(self._jobs.popleft())
             if self._steps:
@@ -188,6 +195,14 @@ class Batcher:
             while not (self._jobs or self._steps or self._bulk or self._closing):
                 self._news.wait()
             return bool(self._jobs or self._steps or self._bulk)
+
+    def _gather(self) -> None:
+        """Lets the moment pass in which live steps gather; bulk may have it."""
+        pause = self._next_batch_at - monotonic()
+        if pause > 0 and self._bulk:
+            self._piece(self._bulk.popleft())
+        elif pause > 0 and not self._closing:
+            sleep(pause)
 
     def _start(self, job: _Job[Any]) -> None:
         strand = job.strand
@@ -208,6 +223,7 @@ class Batcher:
             self._jobs.extendleft(reversed(waiting))
 
     def _batch(self, steps: list[_Step]) -> None:
+        started = monotonic()
         try:
             found = self._inner.push_many([(step.session, step.audio) for step in steps])
         except Exception as exc:
@@ -218,6 +234,10 @@ class Batcher:
                 self._batch([step])
             return
         self._metrics.batch_streams.observe(len(steps))
+        lone = steps[0].session if len(steps) == 1 else None
+        others = lone is None or lone is not self._lone
+        pace = min(GATHER_S, PACE * (monotonic() - started)) if others else 0.0
+        self._lone, self._next_batch_at = lone, started + pace
         for step, values in zip(steps, found, strict=True):
             step.reply.value(values)
 

@@ -72,14 +72,18 @@ class Connection(ABC, Generic[MessageT]):
     async def run(self) -> None:
         """Serves the stream until its end, whichever side brings it about."""
         await self._websocket.accept(self._subprotocol())
+        self._service.streams.enter(self)
         reader = asyncio.create_task(self._read())
         try:
             await self._converse()
         except WebSocketDisconnect as exc:
             if exc.code == SERVICE_RESTART:
                 self._gone = "shutdown"
+        except StreamStalled as exc:
+            await self._give_up(exc)
         except asyncio.CancelledError:
-            if self._stalled is not None:
+            if self._stalled is not None and self._task is not None:
+                self._task.uncancel()
                 await self._give_up(self._stalled)
             elif self._gone != "shutdown":  # by somebody else
                 raise
@@ -110,9 +114,9 @@ class Connection(ABC, Generic[MessageT]):
 
     async def _admit(self) -> Callable[[], list[MessageT]]:
         try:
+            self._service.check_ready()
             check_origin(self._websocket, self._service.settings.allowed_origins)
             key = await self._authenticate()
-            self._service.check_ready()
             self._service.streams.admit(self, key)
         except ServiceError as exc:
             return partial(self._session.fail, exc)
@@ -129,7 +133,10 @@ class Connection(ABC, Generic[MessageT]):
     async def _next(self, patience_s: float) -> Callable[[], list[MessageT]]:
         """What there is to do next: a message, or one of the reasons to end."""
         try:
-            message = await asyncio.wait_for(self._inbox.get(), patience_s)
+            # Not by `wait_for`, which in Python 3.11 loses a cancellation that comes together
+            # with a message.
+            async with asyncio.timeout(patience_s):
+                message = await self._inbox.get()
         except TimeoutError:
             return partial(self._session.fail, StreamIdle(f"no message for {patience_s:g} s"))
         except ServiceError as exc:
@@ -150,15 +157,18 @@ class Connection(ABC, Generic[MessageT]):
         await self._send()
 
     async def _send(self) -> None:
+        patience_s = self._service.settings.stream_stall_s
         while self._unsent:
-            with _closed_is_disconnected():
-                await self._websocket.send_text(self._encode(self._unsent[0]))
+            try:
+                with _closed_is_disconnected():
+                    async with asyncio.timeout(patience_s):
+                        await self._websocket.send_text(self._encode(self._unsent[0]))
+            except TimeoutError:
+                raise StreamStalled(f"its client took no event for {patience_s:g} s") from None
             self._unsent.popleft()
 
     async def _give_up(self, why: StreamStalled) -> None:
         """Ends a stream that is stuck, and tells the client if it listens."""
-        if self._task is not None:
-            self._task.uncancel()
         interrupted, self._job = self._job, None
         last = self._jobs.submit(partial(self._session.fail, why))
         try:
@@ -171,7 +181,7 @@ class Connection(ABC, Generic[MessageT]):
             async with asyncio.timeout(FAREWELL_S):
                 await self._send()
                 await self._websocket.close(problem_type(why).close_code)
-        except (TimeoutError, WebSocketDisconnect, RuntimeError):
+        except (TimeoutError, StreamStalled, WebSocketDisconnect, RuntimeError):
             self._log.warning("stream_not_listening")
         except asyncio.CancelledError:
             if self._gone != "shutdown":

@@ -188,12 +188,17 @@ def _validate(model: type[FieldsT], values: Mapping[str, Any], *, strict: bool) 
         return model.model_validate(values, strict=strict)
     except ValidationError as exc:
         # A union or list complains once a member: one message a field is enough.
-        named = {str(error["loc"][0]): _message(model, error) for error in exc.errors()}
+        named = {_blamed(error): _message(model, error) for error in exc.errors()}
         raise InvalidFields(*(FieldError(*item) for item in named.items())) from None
+
+
+def _blamed(error: ErrorDetails) -> str:
+    """The field at fault; none where a name is no text at all, such as half a surrogate pair."""
+    return str(error["loc"][0]) if error["loc"] else ""
 
 
 def _message(model: type[SegmentationFields], error: ErrorDetails) -> str:
     if error["type"] != "extra_forbidden":
         return error["msg"]
     known = ", ".join(sorted(model.model_fields))
-    return model.hints.get(str(error["loc"][0]), f"unknown; known are {known}")
+    return model.hints.get(_blamed(error), f"unknown; known are {known}")

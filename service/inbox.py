@@ -36,7 +36,8 @@ class Inbox:
         while self._messages and self._bytes + _size(message) > self._max_bytes:
             self._taken.clear()
             try:
-                await asyncio.wait_for(self._taken.wait(), self._stall_s)
+                async with asyncio.timeout(self._stall_s):
+                    await self._taken.wait()
             except TimeoutError:
                 raise StreamStalled(
                     f"its full queue made no progress for {self._stall_s:g} s"

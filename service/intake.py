@@ -206,7 +206,8 @@ def _limited(request: Request, settings: Settings) -> Request:
     async def receive() -> Message:
         nonlocal received
         try:
-            message = await asyncio.wait_for(request.receive(), settings.body_idle_s)
+            async with asyncio.timeout(settings.body_idle_s):
+                message = await request.receive()
         except TimeoutError:
             idle = settings.body_idle_s
             raise BodyTooSlow(f"no byte of the body arrived for {idle:g} s") from None

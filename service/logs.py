@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import sys
 import uuid
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,9 +17,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import Processor
 
-from service.metrics import Metrics
+from service.errors import ShuttingDown
 from service.problems import problem_response
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.state import Service
 
 HEADER = "X-Request-ID"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
@@ -77,12 +81,13 @@ class RequestContext:
     """ASGI middleware: gives each request its id, logs and counts it, catches the unforeseen.
 
     The unforeseen is caught here rather than in Starlette's outermost layer so that even its
-    500 carries the request id and shows in log and metrics.
+    500 carries the request id and shows in log and metrics. So is what uvicorn cancels at the
+    end of a shutdown's grace, which would be a 500 of its own.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
-        self.metrics = metrics
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -102,20 +107,28 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, tagged)
-            except Exception as exc:
-                if status is not None or scope["type"] == "websocket":
+            except (Exception, asyncio.CancelledError) as exc:
+                why = self._told(exc)
+                if why is None or status is not None or scope["type"] == "websocket":
                     raise
-                await problem_response(Request(scope), exc)(scope, receive, tagged)
+                await problem_response(Request(scope), why)(scope, receive, tagged)
             finally:
                 if scope["type"] == "http":
                     self._record(scope, status, perf_counter() - started)
+
+    def _told(self, exc: BaseException) -> Exception | None:
+        """What a client is told of an exception, if anything."""
+        if isinstance(exc, Exception):
+            return exc
+        late = ShuttingDown("the server is shutting down and could not finish this request")
+        return late if self._service.draining else None
 
     def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         # Labels must come from a small set: whoever sends requests chooses method and path.
         method = scope["method"] if scope["method"] in _METHODS else "other"
         outcome = "aborted" if status is None else str(status)
-        self.metrics.requests.labels(route=route, method=method, status=outcome).inc()
-        self.metrics.request_seconds.labels(route=route).observe(seconds)
+        self._service.metrics.requests.labels(route=route, method=method, status=outcome).inc()
+        self._service.metrics.request_seconds.labels(route=route).observe(seconds)
         fields: dict[str, Any] = {"method": method, "path": scope["path"], "status": outcome}
         log.info("request", **fields, duration_ms=round(seconds * 1000, 1))

@@ -46,26 +46,27 @@ HEADERS: Mapping[str, str] = {
 }
 
 router = APIRouter(include_in_schema=False)
-_files = StaticFiles(directory=WEB)
+files = StaticFiles(directory=WEB)
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def index(request: Request) -> Response:
     """The page. It needs no key: it asks for one where the API does."""
-    return await _answer("index.html", request)
+    return await answer(files, "index.html", request)
 
 
 @router.api_route("/web/{path:path}", methods=["GET", "HEAD"])
 async def asset(path: str, request: Request) -> Response:
     """What the page is made of."""
-    return await _answer(path, request)
+    return await answer(files, path, request)
 
 
-async def _answer(path: str, request: Request) -> Response:
+async def answer(files: StaticFiles, path: str, request: Request) -> Response:
+    """A static file with its type and the headers of all that browsers are served."""
     media_type = MEDIA_TYPES.get(Path(path).suffix)
     if media_type is None:
         raise HTTPException(404)
-    response = await _files.get_response(path, request.scope)
+    response = await files.get_response(path, request.scope)
     response.headers.update(HEADERS)
     if response.status_code == 200:
         response.headers["Content-Type"] = media_type

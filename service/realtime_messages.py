@@ -214,7 +214,18 @@ def decode(text: str) -> ClientEvent:
         raise EventRefused("missing_required_parameter", message, "type")
     if not isinstance(event_id := values.pop("event_id", None), str | None):
         raise EventRefused("invalid_type", "Invalid 'event_id': must be a string.", "event_id")
+    if event_id is not None and not _is_text(event_id):
+        raise EventRefused("invalid_value", "Invalid 'event_id': must be text.", "event_id")
     return ClientEvent(kind, event_id, values)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be sent back: JSON's escapes can say half a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def decode_audio(audio: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The live streams of this process: who has a place, and how all of them are ended."""
+"""The live streams of this process: who is here, who has a place, and how all are ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LiveStream(Protocol):
 
 
 class StreamRegistry:
-    """The streams that are open.
+    """The streams that are here; those that were let in are open and have a place.
 
     Args:
         quota: how many may be, in all processes together.
@@ -33,12 +33,17 @@ class StreamRegistry:
     def __init__(self, quota: Quota, gauge: Gauge) -> None:
         self._quota = quota
         self._gauge = gauge
-        self._streams: dict[LiveStream, Ticket] = {}
+        self._here: dict[LiveStream, Ticket | None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return sum(ticket is not None for ticket in self._here.values())
+
+    def enter(self, stream: LiveStream) -> None:
+        """A stream has come. It is to be ended like all others, even before it is let in."""
+        self._here[stream] = None
+        self._changed()
 
     def admit(self, stream: LiveStream, key: int | None = None) -> None:
         """Gives a stream its place.
@@ -50,36 +55,37 @@ class StreamRegistry:
         Raises:
             TooManyStreams: none is left, in all or for this key.
         """
-        self._streams[stream] = self._quota.take(key)
+        self._here[stream] = self._quota.take(key)
         self._changed()
 
     def release(self, stream: LiveStream) -> None:
-        """Takes the place back, if there is one."""
-        if (ticket := self._streams.pop(stream, None)) is not None:
+        """It has gone; its place, if it had one, is free."""
+        if (ticket := self._here.pop(stream, None)) is not None:
             ticket.give_back()
         self._changed()
 
     async def drain(self, why: ServiceError, grace_s: float) -> None:
         """Ends all streams: kindly at first, and after `grace_s` those that can't be reached."""
-        for stream in list(self._streams):
+        for stream in list(self._here):
             stream.stop(why)
         if await self._wait_empty(grace_s):
             return
-        log.warning("streams_cancelled", count=len(self))
-        for stream in list(self._streams):
+        log.warning("streams_cancelled", count=len(self._here))
+        for stream in list(self._here):
             stream.cancel()
         await self._wait_empty(CANCELLED_S)
 
     async def _wait_empty(self, timeout: float) -> bool:
         try:
-            await asyncio.wait_for(self._empty.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
         except TimeoutError:
             return False
         return True
 
     def _changed(self) -> None:
         self._gauge.set(len(self))
-        if self._streams:
+        if self._here:
             self._empty.clear()
         else:
             self._empty.set()

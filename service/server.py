@@ -23,6 +23,7 @@ from service.security import warn_if_open
 from service.settings import Settings
 from service.state import Service, load
 from service.supervisor import STARTUP_FAILURE, Supervisor
+from service.websockets import WebSocketProtocol
 from vad import Detector, ParameterError, VadError, weights
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
+        ws=WebSocketProtocol,
         # The limit itself is the session's, which can say so before it closes; this one only
         # keeps a message from filling the memory.
         ws_max_size=2 * settings.max_message_bytes,
@@ -126,9 +128,6 @@ def work(settings: Settings, listener: socket.socket) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logs.configure(settings)
     logs.configure_stdlib(settings)
-    own_cores = max(1, (os.cpu_count() or 1) // settings.workers)
-    threads = settings.torch_threads or own_cores
-    settings = settings.model_copy(update={"torch_threads": threads})
     try:
         detector = load(settings)
     except VadError as exc:

@@ -90,10 +90,10 @@ class Settings(BaseSettings):
 
     model: str = Field(default=DEFAULT_MODEL, description="name or path of the weights")
     device: str = Field(default="auto", description="cpu, cuda, cuda:0, … or auto")
-    torch_threads: int | None = Field(
-        default=None,
+    torch_threads: int = Field(
+        default=1,
         ge=1,
-        description="None: what torch chooses; with several workers, their share of the cores",
+        description="for one step of the network, whose parts are too small to gain by more",
     )
     file_workers: int = Field(
         default=1, ge=1, description="files that are decoded at the same time"
@@ -135,7 +135,9 @@ class Settings(BaseSettings):
     )
     stream_idle_s: float = Field(default=60, gt=0, description="longest time without a message")
     stream_stall_s: float = Field(
-        default=30, gt=0, description="longest time in which a full queue makes no progress"
+        default=30,
+        gt=0,
+        description="longest time in which a full queue, or a client's reading, makes no progress",
     )
     max_stream_s: float = Field(
         default=8 * HOUR, gt=0, description="seconds of audio of one stream"

@@ -43,8 +43,7 @@ def load(settings: Settings) -> Detector:
         ModelError: the model cannot be loaded.
         ParameterError: there is no such device.
     """
-    if settings.torch_threads is not None:
-        torch.set_num_threads(settings.torch_threads)
+    torch.set_num_threads(settings.torch_threads)
     return Detector.load(settings.model, device=settings.device)
 
 
@@ -112,11 +111,16 @@ class Service:
             raise NotReady("the model is not loaded yet")
         return self._detector
 
+    @property
+    def draining(self) -> bool:
+        """Whether it is on its way out."""
+        return self.phase is Phase.DRAINING
+
     def check_ready(self) -> None:
         """Raises NotReady or ShuttingDown unless new work may start."""
         if self.phase is Phase.STARTING:
             raise NotReady("the model is not loaded yet")
-        if self.phase is Phase.DRAINING:
+        if self.draining:
             raise ShuttingDown("the server is shutting down")
 
     async def start(self) -> None:
@@ -142,7 +146,7 @@ class Service:
 
     async def drain(self) -> None:
         """Takes no new work and ends the live streams; requests go on. Only the first call acts."""
-        if self.phase is Phase.DRAINING:
+        if self.draining:
             return
         self.phase = Phase.DRAINING
         log.info("draining", streams=len(self.streams))

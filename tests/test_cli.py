@@ -77,6 +77,15 @@ def test_closed_standard_input_is_one_line(data_dir: Path) -> None:
     assert [found["file"] for found in json.loads(done.stdout)["results"]] == ["speech.opus"]
 
 
+def test_closed_standard_output_is_one_line(data_dir: Path) -> None:
+    command = f"{sys.executable} -m vad.cli detect {data_dir / 'speech.opus'} >&-"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 2
+    assert done.stderr == "vad: output: standard output is closed: name a file\n"
+
+
 def test_version() -> None:
     found = vad("--version")
     assert (found.exit_code, found.stdout) == (0, f"convad {__version__}\n")

@@ -90,6 +90,8 @@ def detect(
         raise ParameterError("plot", "draws one file: give one, not standard input")
     for option, path in (("plot", plot), ("output", output)):
         check_writable(option, path, suffix=".png" if option == "plot" else "")
+    if output is None and sys.stdout is None:  # `>&-`
+        raise ParameterError("output", "standard output is closed: name a file")
     detector = Detector.load(model, device=device)
     results = [found for file in files if (found := _detect_one(detector, file, how)) is not None]
     if results:

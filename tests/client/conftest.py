@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from service import Settings, create_server
@@ -63,14 +65,24 @@ def in_thread(server: Server | ThreadingHTTPServer) -> Iterator[None]:
 
 
 @contextmanager
-def playing(*acts: Callable[[ServerConnection], None]) -> Iterator[str]:
-    """A WebSocket server whose n-th connection is the n-th act's."""
+def playing(*acts: Callable[[ServerConnection], None] | int) -> Iterator[str]:
+    """A WebSocket server whose n-th connection is the n-th act's; a number refuses it with that."""
     left = list(acts)
 
-    def handle(connection: ServerConnection) -> None:
-        left.pop(0)(connection)
+    def refuse(connection: ServerConnection, _: Request) -> Response | None:
+        if not isinstance(left[0], int):
+            return None
+        return connection.respond(HTTPStatus(left.pop(0)), "an HTML page of some proxy")
 
-    with serve(handle, "127.0.0.1", 0) as server, in_thread(server):
+    def handle(connection: ServerConnection) -> None:
+        act = left.pop(0)
+        assert not isinstance(act, int)
+        act(connection)
+
+    with (
+        serve(handle, "127.0.0.1", 0, process_request=refuse) as server,
+        in_thread(server),
+    ):
         yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
     assert not left
 

@@ -18,6 +18,15 @@ from .conftest import WELCOME
 PARAMS = {"sample_rate": 8000, "encoding": "pcm_s16le"}
 
 
+START = {
+    "type": "speech_started",
+    "segment_id": 0,
+    "audio_start_ms": 1,
+    "detected_at_ms": 2,
+    "probability": 1,
+}
+
+
 def opened(**params: Any) -> Session:
     session = Session({**PARAMS, **params})
     assert session.opened(json.dumps(WELCOME)) is None
@@ -104,6 +113,27 @@ def test_refusals() -> None:
 def test_a_stranger_is_told_from_the_service(text: str) -> None:
     with pytest.raises(ConnectionFailed):
         Session(PARAMS).opened(text)
+
+
+@pytest.mark.parametrize("limits", [[], None, {"max_message_bytes": 0}, {"max_message_bytes": "1"}])
+def test_limits_that_no_audio_can_keep_are_refused(limits: Any) -> None:
+    with pytest.raises(ConnectionFailed, match="limits"):
+        Session(PARAMS).opened(json.dumps({**WELCOME, "limits": limits}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"type": "session.closed"},
+        {"type": "session.closed", "audio_ms": []},
+        {"type": "speech_started", "segment_id": "x"},
+        START | {"segment_id": None},
+        START | {"audio_start_ms": "now"},
+    ],
+)
+def test_malformed_messages_are_the_connections_fault(values: dict[str, Any]) -> None:
+    with pytest.raises(ConnectionFailed):
+        opened().receive(json.dumps(values))
 
 
 def test_a_busy_service_ends_a_stream_so_that_it_can_begin_anew() -> None:

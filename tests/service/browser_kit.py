@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import numpy as np
+import soxr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import Settings, create_server
@@ -57,7 +59,7 @@ def running(detector: Detector, **settings: Any) -> Iterator[tuple[Server, str]]
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        until(lambda: server.started, PATIENCE_S)
+        until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield server, f"http://127.0.0.1:{port}{PREFIX}/"
     finally:
@@ -72,6 +74,14 @@ def give(page: Page, name: str, data: bytes) -> None:
 
 def rows(page: Page) -> Spans:
     return [tuple(row) for row in page.eval_on_selector_all("#segments li", ROWS)]
+
+
+def sent_by(page: Page) -> list[str | bytes]:
+    """What the page will have sent over its WebSockets."""
+    sent: list[str | bytes] = []
+    # Playwright takes no bound method of a built-in.
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    return sent
 
 
 def set_slider(page: Page, name: str, value: float) -> None:
@@ -105,3 +115,28 @@ def wait_for(page: Page, condition: str) -> None:
 
 def wait_for_words(page: Page, words: str) -> None:
     wait_for(page, f"document.body.innerText.includes({words!r})")
+
+
+def as_played(came: Any, rate: int, heard: Any) -> Any:
+    """What was played, at the place in time and the rate at which it came; None if not all did.
+
+    Args:
+        came: [samples] int16.
+        rate: of that.
+        heard: [samples] at 16 kHz.
+    """
+    played = soxr.resample(heard, 16_000, rate)
+    size = len(came) + len(played)
+    spectrum = np.fft.rfft(came / np.float32(32768), size)
+    product = np.fft.irfft(spectrum * np.conj(np.fft.rfft(played, size)), size)
+    if product.max() < 0.999 * np.square(played).sum():
+        return None
+    lag = int(product.argmax())
+    if lag > size // 2:  # negative: the beginning was not heard
+        return played[size - lag :]
+    return np.concatenate([np.zeros(lag, np.float32), played])
+
+
+def without_summary(text: str) -> list[str]:
+    """Lines but that one which says how long the work took."""
+    return [line for line in text.splitlines() if '"timing"' not in line]

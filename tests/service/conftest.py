@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -30,11 +32,14 @@ from service.messages import ServerMessage, SessionCreated
 from service.problems import Problem
 from service.server import Server
 from service.session import StreamLimits, StreamSession
+from service.state import load
 from vad import Detector
 from vad.engine import Engine
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 
 Audio = NDArray[np.float32]
+# For what must come. Machines may be busy: it decides nothing but how late a failure shows.
+PATIENCE_S = 100.0
 
 
 @dataclass
@@ -142,9 +147,9 @@ def pcm(audio: Audio) -> bytes:
     return (audio * 32767).astype("<i2").tobytes()
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Waits until something holds; fails if it doesn't within so many seconds."""
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], bool]) -> None:
+    """Waits until something holds; fails if it doesn't within `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -152,8 +157,6 @@ def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 # 1 s of silence, 1 s loud, 1 s of silence, 1 s loud, half a second of silence.
 SPEECH = pattern((1, 0), (1, 0.9), (1, 0), (1, 0.9), (0.5, 0))
-
-
 SPEECH_WAV = wav(SPEECH)
 LOUD_PCM = pcm(pattern((0.5, 0.9)))
 
@@ -182,12 +185,19 @@ def running(engine: EnergyEngine | None = None, **settings: Any) -> Iterator[tup
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        until(lambda: server.started, 30)
+        until(lambda: server.started)
         yield server, server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.handle_exit(signal.SIGTERM, None)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
+
+
+def answered(client: socket.socket) -> tuple[int, bytes]:
+    """Status and body of the next answer, which may come in pieces."""
+    response = HTTPResponse(client)
+    response.begin()
+    return response.status, response.read()
 
 
 def messages(client: ClientConnection) -> tuple[list[dict[str, Any]], int]:
@@ -195,7 +205,7 @@ def messages(client: ClientConnection) -> tuple[list[dict[str, Any]], int]:
     found = []
     with suppress(ConnectionClosed):
         while True:
-            found.append(json.loads(client.recv(timeout=20)))
+            found.append(json.loads(client.recv(timeout=PATIENCE_S)))
     assert client.close_code is not None
     return found, client.close_code
 
@@ -286,4 +296,4 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def real_detector() -> Detector:
-    return Detector.load(device="cpu")
+    return load(Settings(device="cpu"))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from service import batcher as batcher_module
 from service.batcher import PIECE_SAMPLES, URGENT_SAMPLES, Batcher
 from service.metrics import Metrics
 from vad import Detector, Probabilities
@@ -114,6 +115,41 @@ def test_what_waits_goes_together(engine: EnergyEngine, monkeypatch: pytest.Monk
     batcher.close()
     assert sample(metrics, "convad_batch_streams_count") == 1
     assert sample(metrics, "convad_batch_streams_sum") == 5
+
+
+def test_streams_that_come_one_by_one_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, metrics = EnergyEngine(seconds=0.3), Metrics()
+    pauses, both = list[float](), threading.Event()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        assert both.wait(TIMEOUT_S)
+
+    monkeypatch.setattr(batcher_module, "sleep", pause)
+    monkeypatch.setattr(batcher_module, "GATHER_S", 60)
+    batcher = Batcher(EnergyDetector(engine).engine, metrics)
+    first, second = (partial(batcher.engine.push, engine.session(), SHORT) for _ in range(2))
+    batcher.submit(first).result(TIMEOUT_S)
+    jobs = [batcher.submit(second), batcher.submit(first)]
+    both.set()
+    wait(jobs, TIMEOUT_S)
+    batcher.close()
+    assert len(pauses) == 1
+    assert 0 < pauses[0] < 3.1
+    assert sample(metrics, "convad_batch_streams_count") == 2
+    assert sample(metrics, "convad_batch_streams_sum") == 3
+
+
+def test_a_stream_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, pauses = EnergyEngine(seconds=0.1), list[float]()
+    monkeypatch.setattr(batcher_module, "sleep", pauses.append)
+    monkeypatch.setattr(batcher_module, "GATHER_S", 60)
+    batcher = Batcher(EnergyDetector(engine).engine, Metrics())
+    push = partial(batcher.engine.push, engine.session(), SHORT)
+    for _ in range(4):
+        batcher.submit(push).result(TIMEOUT_S)
+    batcher.close()
+    assert len(pauses) == 1  # after its first step, when others might have come
 
 
 def test_a_strands_jobs_do_not_overlap(batcher: Batcher, engine: EnergyEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,9 +16,11 @@ from service.problems import INTERNAL, PROBLEMS
 
 from .conftest import (
     LOUD_PCM,
+    PATIENCE_S,
     SPEECH_WAV,
     EnergyDetector,
     EnergyEngine,
+    answered,
     check_problem,
     pattern,
     rest,
@@ -95,11 +98,10 @@ def raw(path: str, length: int, body: bytes) -> bytes:
 def test_a_body_that_stops_arriving() -> None:
     with running(body_idle_s=0.2) as (_, port):
         address = ("127.0.0.1", port)
-        with socket.create_connection(address, timeout=20) as client:
+        with socket.create_connection(address, timeout=PATIENCE_S) as client:
             client.sendall(raw("/v1/vad", 10, b"abc"))
-            answer = client.recv(65536)
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert b"body-too-slow" in answer
+            status, body = answered(client)
+    assert (status, json.loads(body)["type"].rpartition(":")[2]) == (408, "body-too-slow")
 
 
 def lines(*messages: Any) -> Callable[[WebSocketTestSession], None]:

@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from service.errors import KeyStreamsTaken, TooManyStreams
 from service.limits import Places, Quota, Ticket
 
-from .conftest import SPEECH_WAV, EnergyDetector, EnergyEngine, check_problem, rest, until
+from .conftest import (
+    PATIENCE_S,
+    SPEECH_WAV,
+    EnergyDetector,
+    EnergyEngine,
+    check_problem,
+    rest,
+    until,
+)
 
 ROUTE = "/v1/vad/stream"
 ALPHA, BETA = ({"Authorization": f"Bearer {key}"} for key in ("alpha", "beta"))
@@ -54,7 +62,7 @@ def test_a_place_that_another_process_holds_is_not_given(tmp_path: Path) -> None
         assert outcome == "taken"
         assert (places.take(), places.take()) == (1, None)
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_S)
         assert places.take() == 0  # whoever dies gives back
     with other_process(file, 1) as (_, outcome):
         assert outcome == "refused"
@@ -103,7 +111,7 @@ class Gate(EnergyEngine):
 
     def push(self, session: Any, audio: Any) -> Any:
         if self.calls >= 2:
-            self.open.wait(30)
+            self.open.wait(PATIENCE_S)
         return super().push(session, audio)
 
 
@@ -131,14 +139,14 @@ def open_requests(client: TestClient) -> float:
 def test_request_limit(client: TestClient, detector: EnergyDetector) -> None:
     gate: Any = detector._engine
     done = busy(client, 2)
-    until(lambda: open_requests(client) == 2, 60)
+    until(lambda: open_requests(client) == 2)
     refused = client.post("/v1/vad", content=SPEECH_WAV)
     check_problem(refused, 503, "too-many-requests")
     assert int(refused.headers["Retry-After"]) > 0
     assert client.get("/healthz/ready").status_code == 200  # no work, no place
     gate.open.set()
-    until(lambda: done == [200, 200], 60)
-    until(lambda: open_requests(client) == 0, 60)
+    until(lambda: done == [200, 200])
+    until(lambda: open_requests(client) == 0)
     assert client.post("/v1/vad", content=SPEECH_WAV).status_code == 200
 
 
@@ -147,14 +155,14 @@ def test_request_limit(client: TestClient, detector: EnergyDetector) -> None:
 def test_request_limit_of_a_key(client: TestClient, detector: EnergyDetector) -> None:
     gate: Any = detector._engine
     done = busy(client, 1, ALPHA)
-    until(lambda: open_requests(client) == 1, 60)
+    until(lambda: open_requests(client) == 1)
     refused = client.post("/v1/vad", content=SPEECH_WAV, headers=ALPHA)
     check_problem(refused, 429, "too-many-requests-of-key")
     assert int(refused.headers["Retry-After"]) > 0
     done_too = busy(client, 1, BETA)
-    until(lambda: open_requests(client) == 2, 60)
+    until(lambda: open_requests(client) == 2)
     gate.open.set()
-    until(lambda: (done, done_too) == ([200], [200]), 60)
+    until(lambda: (done, done_too) == ([200], [200]))
 
 
 @pytest.mark.parametrize("settings", [{"max_requests": 1}])
@@ -162,7 +170,7 @@ def test_a_place_is_held_until_the_last_line(client: TestClient) -> None:
     with client.stream("POST", "/v1/vad?response_format=ndjson", content=SPEECH_WAV) as answer:
         assert answer.status_code == 200
         answer.read()
-    until(lambda: open_requests(client) == 0, 60)
+    until(lambda: open_requests(client) == 0)
     assert client.post("/v1/vad", content=b"nothing").status_code == 400
     assert client.post("/v1/vad", content=SPEECH_WAV).status_code == 200
 

@@ -90,6 +90,29 @@ def test_a_prefix_that_the_proxy_leaves_in_place(app: FastAPI) -> None:
         assert client.get("/vad/web/js/app.js").status_code == 200
 
 
+def test_the_documentation_is_all_from_here(app: FastAPI) -> None:
+    with TestClient(app, root_path="/vad") as client:
+        found = Elements(client.get("/vad/docs").text).found
+        named = [name for _, a in found if (name := a.get("href") or a.get("src"))]
+        assert len(named) >= 4
+        for address in named:
+            assert re.match(r"[a-z]+[/.][a-z]", address)
+            assert client.get(f"/vad/{address}").status_code == 200
+        assert client.head("/vad/docs").status_code == 200
+        for path in ("docs/redoc.standalone.js", "docs/none", "redoc"):
+            assert client.get(f"/vad/{path}").status_code == 404
+
+
+def test_no_page_may_load_anything_from_another_host(client: TestClient) -> None:
+    """Whatever Swagger UI's scripts name, the browser is told to fetch from here alone."""
+    for path in ("/", "/docs"):
+        policy = client.get(path).headers["Content-Security-Policy"]
+        sources = {source for rule in policy.split("; ") for source in rule.split()[1:]}
+        assert "default-src 'none'" in policy
+        assert sources <= {"'none'", "'self'", "'unsafe-inline'", "data:", "blob:"}
+        assert "'unsafe-inline'" not in policy.split("style-src")[0]  # of scripts never
+
+
 def test_it_is_not_part_of_the_api(client: TestClient) -> None:
     assert not {"/", "/web/{path}"} & client.get("/openapi.json").json()["paths"].keys()
 

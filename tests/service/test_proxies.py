@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 from service.server import Server
 
-from .conftest import running
+from .conftest import PATIENCE_S, running
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
 
@@ -54,4 +54,4 @@ def test_a_path_of_its_own() -> None:
         assert httpx.get(f"{base}/openapi.json").json()["servers"] == [{"url": "/vad"}]
         assert httpx.get(f"{base}/v1/none").json()["instance"] == "/vad/v1/none"
         with connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
-            assert json.loads(client.recv(timeout=20))["type"] == "session.created"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "session.created"

@@ -17,14 +17,14 @@ from websockets.typing import Subprotocol
 
 from service import Settings, create_app
 
-from .conftest import EnergyDetector, until
+from .conftest import PATIENCE_S, EnergyDetector, until
 from .realtime_kit import LOUD, running
 
 PATH = "/v1/realtime?model=gpt-realtime"
 
 
 def receive(client: ClientConnection) -> dict[str, Any]:
-    return dict(json.loads(client.recv(timeout=20)))
+    return dict(json.loads(client.recv(timeout=PATIENCE_S)))
 
 
 def rest(client: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
@@ -134,9 +134,9 @@ def test_events_that_a_client_does_not_take_are_in_the_log() -> None:
         async with app.router.lifespan_context(app):
             with capture_logs() as logs:
                 task = asyncio.create_task(app(scope, arriving.get, send))
-                await asyncio.wait_for(stuck.wait(), 10)
+                await asyncio.wait_for(stuck.wait(), PATIENCE_S)
                 await app.state.service.drain()
-                await asyncio.wait_for(task, 10)
+                await asyncio.wait_for(task, PATIENCE_S)
                 while not any(record["event"] == "stream_closed" for record in logs):
                     await asyncio.sleep(0.005)
             records.extend(logs)

@@ -55,6 +55,12 @@ def test_what_concerns_answers_is_refused(type: str) -> None:
         ('{"type": 1}', "missing_required_parameter", "type"),
         ('{"type": "dance"}', "invalid_value", "type"),
         ('{"type": "input_audio_buffer.clear", "event_id": 1}', "invalid_type", "event_id"),
+        (
+            r'{"type": "input_audio_buffer.clear", "event_id": "\ud800"}',
+            "invalid_value",
+            "event_id",
+        ),
+        (r'{"type": "\ud800"}', "invalid_value", "type"),
         ('{"type": "input_audio_buffer.clear", "now": 1}', "unknown_parameter", "now"),
         ('{"type": "input_audio_buffer.append"}', "missing_required_parameter", "audio"),
         ('{"type": "input_audio_buffer.append", "audio": 1}', "invalid_type", "audio"),
@@ -69,7 +75,9 @@ def test_what_concerns_answers_is_refused(type: str) -> None:
 def test_a_mistake_leaves_the_session_as_it_was(text: str, code: str, param: str | None) -> None:
     made = opened()
     assert types(append(made, LOUD)) == ["speech_started"]
-    error = only_error(made.receive_text(text))
+    answer = made.receive_text(text)
+    assert answer[0].model_dump_json()
+    error = only_error(answer)
     assert (error.type, error.code, error.param) == ("invalid_request_error", code, param)
     assert made.running
     assert types(append(made, QUIET)) == ["speech_stopped", *COMMITTED]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from openai import AsyncOpenAI
 from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from vad import PRESETS, Detector, Segmentation
 
-from .realtime_kit import running
+from .realtime_kit import openai, running, stream, turns
 
 PATH = "/v1/realtime?model=gpt-realtime"
 
@@ -29,12 +27,6 @@ PATH = "/v1/realtime?model=gpt-realtime"
 def address(real_detector: Detector) -> Iterator[str]:
     with running(real_detector) as (_, address):
         yield address
-
-
-def openai(address: str, key: str = "any") -> AsyncOpenAI:
-    return AsyncOpenAI(
-        api_key=key, base_url=f"http://{address}/v1", websocket_base_url=f"ws://{address}/v1"
-    )
 
 
 CURRENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -55,36 +47,6 @@ def coded(path: Path, rate: int, subtype: str) -> bytes:
     ended = np.concatenate([resampled, np.zeros(rate, np.int16)])
     soundfile.write(file, ended, rate, format="RAW", subtype=subtype)
     return file.getvalue()
-
-
-async def stream(connection: Any, data: bytes, size: int) -> list[Any]:
-    """Sends audio; all events up to an error that is provoked at the end."""
-    for i in range(0, len(data), size):
-        audio = base64.b64encode(data[i : i + size]).decode()
-        await connection.input_audio_buffer.append(audio=audio)
-    await connection.response.create()
-    events = []
-    while not events or events[-1].type != "error":
-        events.append(await asyncio.wait_for(connection.recv(), 120))
-    return events
-
-
-def turns(events: list[Any], items: list[str]) -> list[tuple[int, int]]:
-    """Start and end of each turn; checks that all that belongs to one has come, in order."""
-    found, previous = [], None
-    *talk, refusal = events
-    assert refusal.error.code == "not_supported"
-    prefix = "input_audio_buffer."
-    pattern = [f"{prefix}speech_started", f"{prefix}speech_stopped", f"{prefix}committed", *items]
-    assert [event.type for event in talk] == pattern * (len(talk) // len(pattern))
-    for i in range(0, len(talk), len(pattern)):
-        started, stopped, committed, *rest = talk[i : i + len(pattern)]
-        assert started.item_id == stopped.item_id == committed.item_id
-        assert {event.item.id for event in rest} == {started.item_id}
-        assert committed.previous_item_id == previous
-        previous = committed.item_id
-        found.append((started.audio_start_ms, stopped.audio_end_ms))
-    return found
 
 
 def expected(

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import WebSocket
 from structlog.testing import capture_logs
 from websockets.sync.client import ClientConnection, connect
 
-from .conftest import EnergyEngine, messages, pattern, pcm, running, until
+from .conftest import PATIENCE_S, EnergyEngine, answered, messages, pattern, pcm, running, until
 
 LOUD = pcm(pattern((0.5, 0.9)))
 ROOT = Path(__file__).parents[2]
 
 
 def dial(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
 
 
 def start_speech(client: ClientConnection) -> None:
-    assert json.loads(client.recv(timeout=5))["type"] == "session.created"
+    assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "session.created"
     client.send(LOUD)
-    assert json.loads(client.recv(timeout=5))["type"] == "speech_started"
+    assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "speech_started"
 
 
 @pytest.mark.parametrize("politely", [True, False])
-def test_a_disconnect_in_mid_speech_is_logged_within_a_second(politely: bool) -> None:
+def test_a_disconnect_in_mid_speech_is_logged(politely: bool) -> None:
     with running() as (_, port), capture_logs() as logs:
         metrics = f"http://127.0.0.1:{port}/metrics"
         with connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
@@ -40,7 +45,7 @@ def test_a_disconnect_in_mid_speech_is_logged_within_a_second(politely: bool) ->
             assert "convad_open_streams 1.0" in httpx.get(metrics).text
             if not politely:
                 client.socket.shutdown(socket.SHUT_RDWR)
-        until(lambda: any(record["event"] == "stream_closed" for record in logs), 1)
+        until(lambda: any(record["event"] == "stream_closed" for record in logs))
         assert "convad_open_streams 0.0" in httpx.get(metrics).text
     [stopped] = [record for record in logs if record["event"] == "speech_stopped"]
     assert (stopped["reason"], stopped["audio_end_ms"]) == ("disconnect", 500)
@@ -58,16 +63,54 @@ def test_sigterm_sends_the_last_stop_before_the_close() -> None:
     assert code == 1012
 
 
+@pytest.mark.parametrize("path", ["/v1/vad/stream", "/v1/realtime"])
+def test_a_handshake_at_sigterm_is_told_of_the_restart(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    accept, arrived, listening = WebSocket.accept, threading.Event(), True
+
+    async def late(self: WebSocket, *args: Any) -> None:
+        arrived.set()
+        while listening:  # so the sockets are asked to shut down before this handshake is done
+            await asyncio.sleep(0.001)
+        await accept(self, *args)
+
+    monkeypatch.setattr(WebSocket, "accept", late)
+    with running() as (server, port), ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(connect, f"ws://127.0.0.1:{port}{path}")
+        assert arrived.wait(PATIENCE_S)
+        server.handle_exit(signal.SIGTERM, None)
+        until(lambda: not server.servers[0].is_serving())
+        listening = False
+        with coming.result(PATIENCE_S) as client:
+            found, code = messages(client)
+    assert [m["type"] for m in found] == ["error"]
+    assert "shutting down" in json.dumps(found[0])
+    assert code == 1012
+
+
+def test_a_client_that_has_yet_to_give_its_key_is_told_of_the_restart() -> None:
+    with (
+        running(api_keys="alpha") as (server, port),
+        connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client,
+    ):
+        until(lambda: len(server.server_state.tasks) == 1)
+        server.handle_exit(signal.SIGTERM, None)
+        found, code = messages(client)
+    assert [m["code"] for m in found] == ["shutting-down"]
+    assert code == 1012
+
+
 def test_a_request_in_flight_is_answered_after_sigterm() -> None:
     with running() as (server, port), dial(port) as client:
         client.sendall(post(RAW, LOUD)[:-1])
         until(lambda: len(server.server_state.tasks) == 1)
         server.handle_exit(signal.SIGTERM, None)
-        until(lambda: not server.started or not server.servers[0].is_serving(), 5)
+        until(lambda: not server.started or not server.servers[0].is_serving())
         client.sendall(LOUD[-1:])
-        answer = b"".join(iter(lambda: client.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert b'"label": "speech"' in answer
+        status, body = answered(client)
+    assert status == 200
+    assert b'"label": "speech"' in body
 
 
 def test_a_message_beyond_all_bounds_is_not_buffered() -> None:
@@ -89,14 +132,6 @@ def test_a_client_that_goes_while_it_uploads_is_no_fault_of_the_server() -> None
         until(lambda: any(record["event"] == "request" for record in logs))
     assert [r["status"] for r in logs if r["event"] == "request"] == ["499"]
     assert not [r for r in logs if r["log_level"] == "error"]
-
-
-def test_an_upload_that_stalls_is_given_up() -> None:
-    with running(body_idle_s=0.1) as (_, port), dial(port) as client:
-        client.sendall(b"POST /v1/vad HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
-        answer = client.recv(65536)
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert b"body-too-slow" in answer
 
 
 RAW = "/v1/vad?encoding=pcm_s16le&sample_rate=16000"
@@ -123,7 +158,7 @@ def test_a_client_that_goes_stops_the_work(format: str, status: str) -> None:
         with dial(port) as client:
             client.sendall(post(f"{RAW}&response_format={format}", once))
             until(lambda: engine.calls > warm + 3)
-        until(lambda: any(record["event"] == "request" for record in logs), 2)
+        until(lambda: any(record["event"] == "request" for record in logs))
         calls = engine.calls
     [request] = [record for record in logs if record["event"] == "request"]
     assert request["status"] == status
@@ -138,8 +173,9 @@ def test_a_long_request_does_not_outlive_the_grace() -> None:
         until(lambda: slow.calls > warm)
         asked = time.monotonic()
         server.handle_exit(signal.SIGTERM, None)
-        client.recv(65536)
-    assert 0.5 < time.monotonic() - asked < 4
+        status, body = answered(client)
+    assert time.monotonic() - asked > 0.5
+    assert (status, json.loads(body)["type"].rpartition(":")[2]) == (503, "shutting-down")
 
 
 def post(path: str, body: bytes) -> bytes:
@@ -174,7 +210,7 @@ def test_a_real_process_ends_at_a_real_sigterm() -> None:
             process.terminate()
             found, code = messages(client)
         events = [record["event"] for record in records]
-        process.wait(10)
+        process.wait(PATIENCE_S)
     assert (found[0]["reason"], code) == ("shutdown", 1012)
     assert process.returncode == 0
     assert events.index("draining") < events.index("stream_closed") < events.index("stopped")

@@ -164,6 +164,8 @@ def test_the_rest_may_not_change_in_mid_stream(change: dict[str, Any]) -> None:
         ('{"type": "session.update", "threshold": "0.5"}', "invalid-parameter", "threshold"),
         ('{"type": "session.update", "threshold": 5}', "invalid-parameter", "threshold"),
         ('{"type": "session.update", "channels": 1}', "invalid-parameter", "channels"),
+        (r'{"type": "session.update", "\ud800": 1}', "invalid-parameter", ""),
+        (r'{"type": "\ud800"}', "unknown-message", None),
     ],
 )
 def test_a_mistake_in_a_message_leaves_the_stream_open(

@@ -13,11 +13,13 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 from websockets.sync.client import connect
 
+from service import websockets
 from service.messages import Error
 from service.session import StreamLimits, StreamSession
 
 from .conftest import (
     LOUD_PCM,
+    PATIENCE_S,
     EnergyDetector,
     EnergyEngine,
     messages,
@@ -96,9 +98,9 @@ def test_pings_are_answered_while_the_work_takes_long() -> None:
         before = slow.calls
         for _ in range(3):
             client.send(LOUD_PCM)
-        assert client.ping().wait(20)
+        assert client.ping().wait(PATIENCE_S)
         assert slow.calls <= before + 1  # it is still at the first of the messages before the ping
-        assert json.loads(client.recv(timeout=20))["type"] == "speech_started"
+        assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "speech_started"
 
 
 class DeafClient:
@@ -144,17 +146,56 @@ def test_a_slow_reader_of_events_ends_alone() -> None:
             closing(DeafClient(port)) as deaf,
             connect(f"ws://127.0.0.1:{port}{ROUTE}") as neighbour,
         ):
-            assert json.loads(neighbour.recv(timeout=60))["type"] == "session.created"
-            until(given_up, 200)
+            assert json.loads(neighbour.recv(timeout=PATIENCE_S))["type"] == "session.created"
+            until(given_up)
             neighbour.send(LOUD_PCM)
             neighbour.send(json.dumps({"type": "end"}))
             found, code = messages(neighbour)
-            metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+            metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).text
     assert [m["type"] for m in found] == ["speech_started", "speech_stopped", "session.closed"]
     assert code == 1000
     assert "convad_open_streams 2.0" not in metrics  # its place is free again
     [closed] = [r for r in logs if r["event"] == "stream_closed" and r["code"] == 1013]
     assert closed["reason"] == "limit"
+
+
+def test_who_takes_nothing_and_sends_nothing_is_given_up_too() -> None:
+    with running(stream_stall_s=0.5) as (server, port), capture_logs() as logs:
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with closing(DeafClient(port)) as deaf:
+            for _ in range(20):  # less than its queue takes, and answered by megabytes
+                deaf.ask()
+            until(lambda: any(r["event"] == "stream_closed" for r in logs))
+    [closed] = [r for r in logs if r["event"] == "stream_closed"]
+    assert (closed["reason"], closed["code"]) == ("limit", 1013)
+    assert [r for r in logs if r["event"] == "stream_not_listening"]
+
+
+def test_pongs_do_not_pile_up_for_who_reads_nothing() -> None:
+    ping = bytes([0x89, 0x80 | 125]) + bytes(4 + 125)
+    with running() as (server, port):
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with closing(DeafClient(port)) as deaf:
+            until(lambda: len(server.server_state.connections) == 1)
+            for _ in range(300):  # 20 MB of them
+                with suppress(OSError):
+                    deaf._socket.send(ping * 500)
+            [connection] = server.server_state.connections
+            waiting = connection.transport.get_write_buffer_size()
+    assert 0 < waiting < 2**20
+
+
+def test_who_does_not_take_the_last_words_loses_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websockets, "LINGER_S", 0.5)
+    with running(stream_stall_s=0.5) as (server, port):
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with closing(DeafClient(port)) as deaf:
+            until(lambda: len(server.server_state.connections) == 1)
+            for _ in range(20):
+                deaf.ask()
+            until(lambda: not server.server_state.connections)
 
 
 def test_unknown_paths_get_a_clear_close(client: TestClient) -> None:

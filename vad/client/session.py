@@ -119,6 +119,10 @@ class Session:
         if values["type"] != "session.created":
             raise ConnectionFailed(f"expected session.created, not {values['type']}")
         self.info = _made(SessionInfo, values)
+        limits = self.info.limits
+        size = limits.get("max_message_bytes", 1) if isinstance(limits, dict) else None
+        if not isinstance(size, int) or size < 1:
+            raise ConnectionFailed(f"the service has strange limits: {limits!r:.80}")
         self._fatal = None
         return None
 
@@ -153,11 +157,14 @@ class Session:
         """
         values = _message(text)
         kind = values["type"]
-        if kind in _EVENTS:
-            return self._book(_made(_EVENTS[kind], values))
-        if kind == "session.closed" and self._fatal is None:
-            audio_ms = self._offset_ms + int(values["audio_ms"])
-            self.summary = StreamSummary(audio_ms, self._speech_ms, self._segments)
+        try:
+            if kind in _EVENTS:
+                return self._book(_made(_EVENTS[kind], values))
+            if kind == "session.closed" and self._fatal is None:
+                audio_ms = self._offset_ms + int(values["audio_ms"])
+                self.summary = StreamSummary(audio_ms, self._speech_ms, self._segments)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ConnectionFailed(f"a malformed {kind} of the service: {exc!r}") from exc
         if kind == "error":
             problem = problem_of_error(values)
             if not values.get("fatal"):

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from vad.client.connecting import Connecting
 from vad.client.errors import (
     ConnectionFailed,
+    Refused,
     StreamLost,
     Unavailable,
     refusal,
@@ -223,9 +224,9 @@ class AsyncStream:
         for tried in count():
             try:
                 return await self._dial()
-            except (Unavailable, ConnectionFailed) as exc:
+            except (Refused, ConnectionFailed) as exc:
                 pause = self._connecting.retry.pause(tried, exc)
-                if pause is None or not (again or isinstance(exc, Unavailable)):
+                if pause is None or not _may_pass(exc, again):
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
@@ -263,6 +264,21 @@ class AsyncStream:
                     raise refusal(problem, connection.close_code)
         except (TimeoutError, ConnectionClosed) as exc:
             raise ConnectionFailed(f"no welcome from {self._connecting.url}: {exc!r}") from exc
+
+
+def _may_pass(failure: Refused | ConnectionFailed, again: bool) -> bool:
+    """Whether another try makes sense.
+
+    Args:
+        failure: of the last one.
+        again: while a service restarts, nobody may be there, and a proxy before it, or the
+            service itself, may answer with any status from 500 on.
+    """
+    if isinstance(failure, Unavailable):
+        return True
+    if isinstance(failure, Refused):
+        return again and (failure.problem.status or 0) >= 500
+    return again
 
 
 def _message(type: str, **values: Any) -> str:
