@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from vad import weights
 from vad.config import DEFAULT_MODEL
-from vad.engine import PIECE_STEPS, Engine, Session
+from vad.engine import PIECE_STEPS, Engine
 from vad.errors import ParameterError
+from vad.session import Session
 
 Audio = NDArray[np.float32]
 ENGINE = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
@@ -146,18 +148,18 @@ def test_none_at_once() -> None:
 
 def test_a_failure_moves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = [ENGINE.session() for _ in range(2)]
-    step, calls = ENGINE.network.step, 0
+    run, calls = ENGINE.plan.run, 0
 
     def breaks(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise RuntimeError("out of memory")
-        return step(*arguments)
+        return run(*arguments)
 
     pushes = [(sessions[0], noise(320)), (sessions[1], noise(640))]
     with monkeypatch.context() as patch:
-        patch.setattr(ENGINE.network, "step", breaks)
+        patch.setattr(ENGINE.plan, "run", breaks)
         with pytest.raises(RuntimeError, match="memory"):
             ENGINE.push_many(pushes)
     for session in sessions:
@@ -166,15 +168,62 @@ def test_a_failure_moves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(found, ENGINE.probabilities(noise(4000)), atol=1e-4)
 
 
-def test_an_idle_session_keeps_no_batch_alive() -> None:
-    sessions = [ENGINE.session() for _ in range(8)]
-    ENGINE.push_many([(session, noise(640)) for session in sessions])
-    for session in sessions:
-        assert session.state.untyped_storage().nbytes() == session.state.nbytes
+def test_a_session_keeps_no_more_than_its_past() -> None:
+    session = ENGINE.session()
+    ENGINE.push(session, noise(PIECE_STEPS * 320))
+    assert session.past is not None
+    held = sum(t.untyped_storage().nbytes() for t in (session.past.audio, *session.past.rows))
+    assert held <= ENGINE.state_bytes
 
 
 def test_state_is_small() -> None:
-    assert ENGINE.session().state.nbytes <= 128 * 1024
+    assert ENGINE.state_bytes <= 128 * 1024
+
+
+def test_a_slot_is_used_again_and_holds_nothing_of_the_last() -> None:
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    for _ in range(3):
+        sessions = [engine.session() for _ in range(2)]
+        audio = [noise(320, seed=1), noise(320, seed=2)]
+        for _ in range(30):
+            engine.push_many(list(zip(sessions, audio, strict=True)))
+        found = [engine.session() for _ in range(2)]
+        values = engine.push_many([(session, noise(1600)) for session in found])
+        np.testing.assert_allclose(values[0], ENGINE.probabilities(noise(1600))[:7], atol=1e-4)
+        assert {session.slot for session in (*sessions, *found)} == {0, 1, 2, 3}
+        del sessions, found
+
+
+def test_a_session_that_is_forgotten_gives_back_its_slot() -> None:
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    sessions = [engine.session() for _ in range(2)]
+    engine.push_many([(session, noise(320)) for session in sessions])
+    assert {session.slot for session in sessions} == {0, 1}
+    engine.forget(sessions[0])
+    new = [engine.session() for _ in range(2)]
+    engine.push_many([(session, noise(320)) for session in new])
+    assert sessions[0].slot is None
+    assert {session.slot for session in new} == {0, 2}
+
+
+def test_sessions_in_many_threads_equal_solo() -> None:
+    """Live streams grow the engine's slots while files go through it."""
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    audio = noise(320 * 40)
+    expected = ENGINE.probabilities(audio)
+
+    def live(_: int) -> Audio:
+        sessions = [engine.session() for _ in range(40)]
+        found = []
+        for start in range(0, len(audio), 640):
+            block = audio[start : start + 640]
+            found.append(engine.push_many([(session, block) for session in sessions])[7])
+        return np.concatenate([*found, engine.flush(sessions[7])])
+
+    with ThreadPoolExecutor(4) as pool:
+        together = [*pool.map(live, range(3)), *pool.map(engine.probabilities, [audio] * 3)]
+    for found in together:
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_unknown_device_is_named() -> None:

@@ -70,6 +70,8 @@ class Conv(Layer):
         kernel 5, stride 2                 past [· · ·] x0 x1       → y0
 
     Args:
+        groups: parts into which the channels are cut, each convolved with itself only; with as
+            many as channels, each channel has a kernel of its own (depthwise).
         unit_norm: filters are divided by their L2 norm, so that the response to white noise
             has the noise's own level and a floor in dBFS means something.
         init: `mel` starts the filters as windowed cosines on a mel scale (first layer only).
@@ -85,14 +87,18 @@ class Conv(Layer):
         bias: bool = True,
         unit_norm: bool = False,
         init: str = "he",
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.stride, self.dilation, self.channels_in = stride, dilation, channels_in
+        self.groups = groups
         self.context = (kernel - 1) * dilation + 1 - stride
         if self.context < 0:
             raise ValueError(f"stride {stride} skips inputs of a kernel of {kernel}")
+        if channels_in % groups or channels_out % groups:
+            raise ValueError(f"{groups} groups do not divide {channels_in} and {channels_out}")
         self.unit_norm = unit_norm
-        self.weight = nn.Parameter(torch.empty(channels_out, channels_in, kernel))
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in // groups, kernel))
         self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
         if init == "mel":
             self.weight.data[:, 0] = mel_cosines(channels_out, kernel)
@@ -100,7 +106,7 @@ class Conv(Layer):
             nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def filters(self) -> Tensor:
-        """The weights in use, [channels_out, channels_in, kernel]."""
+        """The weights in use, [channels_out, channels_in / groups, kernel]."""
         if not self.unit_norm:
             return self.weight
         norms: Tensor = self.weight.norm(dim=(1, 2), keepdim=True)
@@ -108,7 +114,7 @@ class Conv(Layer):
 
     def compute(self, x: Tensor) -> Tensor:
         return functional.conv1d(
-            x, self.filters(), self.bias, stride=self.stride, dilation=self.dilation
+            x, self.filters(), self.bias, self.stride, dilation=self.dilation, groups=self.groups
         )
 
     def macs(self) -> int:
