@@ -86,7 +86,7 @@ class Engine:
         for i, past in pasts.items():
             pushes[i][0].settle(past)
         return [
-            session.take(len(samples), whole[count * size :], values)
+            session.take(len(samples), whole, count * size, values)
             for (session, samples), whole, count, values in zip(
                 pushes, audio, steps, found, strict=True
             )

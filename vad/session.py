@@ -53,20 +53,21 @@ class Session:
         """`samples` behind those that wait for them."""
         return np.concatenate([self.pending, samples]) if len(self.pending) else samples
 
-    def take(self, samples: int, rest: Audio, values: Frames) -> Frames:
+    def take(self, samples: int, whole: Audio, done: int, values: Frames) -> Frames:
         """Count what came in and what came of it.
 
         Args:
             samples: how many came.
-            rest: those that do not fill a step.
-            values: the network's next outputs.
+            whole: they, behind those that waited.
+            done: how many of these went through the network.
+            values: its outputs.
 
         Returns:
             The values that are wanted.
         """
         self.samples += samples
         # Copied: the caller may reuse its buffer, and a view would keep a long block alive.
-        self.pending = np.array(rest, np.float32) if len(rest) else NOTHING
+        self.pending = NOTHING if done == len(whole) else np.array(whole[done:], np.float32)
         if self.skip:
             skipped = min(self.skip, len(values))
             self.skip -= skipped
