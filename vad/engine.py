@@ -19,11 +19,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vad.errors import ParameterError
 from vad.frames import SAMPLE_RATE, frame_count
 from vad.nn import Network, fold_norms
+from vad.nn.arrays import Arrays, arrays_for
 from vad.nn.memory import AHEAD, Line, Past, Rings
 from vad.nn.plan import Plan
 from vad.session import NOTHING, Audio, Frames, Session
@@ -39,17 +39,21 @@ class Engine:
     Args:
         network: as trained; norms are folded into a copy.
         device: `auto` takes a GPU when there is one.
+        arrays: what to compute with; None takes what suits the device.
 
     Raises:
         ParameterError: no such device here.
     """
 
-    def __init__(self, network: Network, device: str = "auto") -> None:
+    def __init__(
+        self, network: Network, device: str = "auto", arrays: Arrays | None = None
+    ) -> None:
         self.device = _device(device)
         self.network = fold_norms(network).to(self.device).requires_grad_(False)
-        self.plan = Plan(self.network)
-        self._silent = Past.silent(self.plan, self.device)
-        self._rings = Rings(self.plan, self.device)
+        self.plan = Plan(self.network, arrays or arrays_for(self.device))
+        self._arrays = self.plan.arrays
+        self._silent = Past.silent(self.plan)
+        self._rings = Rings(self.plan)
         self._lock = threading.Lock()  # of the rings
         self._free: list[int] = []
         self._slots = 0
@@ -175,12 +179,11 @@ class Engine:
         found: list[Frames] = []
         for start in range(0, len(audio), PIECE_STEPS * size):
             line = Line(self.plan, rows)
-            samples = self._tensor(audio[start : start + PIECE_STEPS * size])
-            signal = torch.cat([heard, samples])
-            values = self.plan.run(signal[None], line)
-            found.append(values[0].cpu().numpy())
+            samples = self._arrays.put(audio[start : start + PIECE_STEPS * size])
+            signal = self._arrays.concatenate((heard, samples))
+            found.append(self._arrays.get(self.plan.run(signal[None], line))[0])
             heard, rows = signal[len(samples) :], line.after
-        return np.concatenate(found), Past(heard.clone(), rows)
+        return np.concatenate(found), Past(self._arrays.copy(heard), rows)
 
     def _batch(self, sessions: list[Session], audio: list[Audio], steps: list[int]) -> list[Frames]:
         """Probabilities [frames] of the next steps of each session; their slots move on.
@@ -189,17 +192,19 @@ class Engine:
             steps: of each, the most first.
         """
         size, context = self.network.step_samples, self.plan.context
-        block = self._tensor(_rectangle(audio, steps, size))
+        block = self._arrays.put(_rectangle(audio, steps, size))
         found: list[Frames] = []
         with self._lock:
-            slots = torch.tensor(self._enter(sessions), device=self.device)
-            signal = torch.cat([self._rings.audio(slots), block], 1)
+            slots = np.array(self._enter(sessions))
+            signal = self._arrays.concatenate((self._rings.audio(slots), block), 1)
             ready = len(sessions)
             done: list[tuple[slice, int]] = []
             for step in range(steps[0]):
                 heard = signal[:ready, step * size : (step + 1) * size + context]
+                if steps[0] > 1:
+                    heard = self._arrays.copy(heard)  # contiguous
                 memory = self._rings.step(slots[:ready], step)
-                found.append(self.plan.run(heard, memory).cpu().numpy())
+                found.append(self._arrays.get(self.plan.run(heard, memory)))
                 going_on = sum(1 for count in steps[:ready] if count > step + 1)
                 done.append((slice(going_on, ready), step + 1))
                 ready = going_on
@@ -226,11 +231,6 @@ class Engine:
                 session.enter(slot, weakref.finalize(session, self._free.append, slot))
                 slots[i] = slot
         return [slot for slot in slots if slot is not None]
-
-    def _tensor(self, audio: Audio) -> Tensor:
-        # torch warns of arrays that may not be written, such as memory maps.
-        audio = np.require(audio, np.float32, ["W"])
-        return torch.from_numpy(audio).to(self.device)
 
 
 def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:

@@ -14,10 +14,12 @@ the rest stays where it is.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from vad.nn.arrays import Array, Arrays
 from vad.nn.plan import Kept, Plan
 
 # Steps for which rings have room beyond the past. So many may be taken and then given up, as
@@ -25,22 +27,25 @@ from vad.nn.plan import Kept, Plan
 AHEAD = 5
 
 
+Index = NDArray[np.int64]
+
+
 class Past:
-    """What a stream needs of the sound it has had.
+    """What a stream needs of the sound it has had. Its arrays are never written to.
 
     Attributes:
         audio: [context] last samples.
         rows: of each convolution behind the first, [context, channels].
     """
 
-    def __init__(self, audio: Tensor, rows: list[Tensor]) -> None:
+    def __init__(self, audio: Array, rows: list[Array]) -> None:
         self.audio, self.rows = audio, rows
 
     @classmethod
-    def silent(cls, plan: Plan, device: torch.device) -> Past:
+    def silent(cls, plan: Plan) -> Past:
         """Before a stream's start: zeros."""
-        rows = [torch.zeros(kept.context, kept.channels, device=device) for kept in plan.kept]
-        return cls(torch.zeros(plan.context, device=device), rows)
+        zeros = plan.arrays.zeros
+        return cls(zeros(plan.context), [zeros(kept.context, kept.channels) for kept in plan.kept])
 
 
 class Line:
@@ -52,19 +57,21 @@ class Line:
 
     batch = 1
 
-    def __init__(self, plan: Plan, rows: list[Tensor]) -> None:
-        self._kept, self._rows = plan.kept, rows
+    def __init__(self, plan: Plan, rows: list[Array]) -> None:
+        self._arrays, self._kept, self._rows = plan.arrays, plan.kept, rows
         self.after = list(rows)
 
-    def windows(self, index: int, x: Tensor) -> Tensor:
+    def windows(self, index: int, x: Array) -> Array:
         kept = self._kept[index]
-        joined = torch.cat([self._rows[index], x])
+        joined = self._arrays.concatenate((self._rows[index], x))
         last = joined[len(joined) - kept.context :]
-        # A view of a short piece is no larger than what it shows.
-        self.after[index] = last.clone() if len(x) > kept.inputs else last
+        # A view of a short piece is hardly larger than what it shows.
+        self.after[index] = self._arrays.copy(last) if len(x) > kept.inputs else last
         row = kept.channels
-        return joined.as_strided(
-            (len(x) // kept.stride, kept.kernel, row), (kept.stride * row, kept.dilation * row, 1)
+        return self._arrays.windows(
+            joined,
+            (len(x) // kept.stride, kept.kernel, row),
+            (kept.stride * row, kept.dilation * row, 1),
         )
 
 
@@ -73,29 +80,31 @@ class Rings:
 
     Args:
         plan: whose convolutions they are for.
-        device: where.
         slots: room for so many at first; it doubles when there are more.
     """
 
-    def __init__(self, plan: Plan, device: torch.device, slots: int = 64) -> None:
-        self._kept, self._device = plan.kept, device
+    def __init__(self, plan: Plan, slots: int = 64) -> None:
+        self._arrays, self._kept = plan.arrays, plan.kept
         self._lengths = [kept.context + AHEAD * kept.inputs for kept in plan.kept]
-        self._groups = _groups(plan.kept, self._lengths, device)
-        self.slots = 0
-        self._audio = torch.zeros(0, plan.context, device=device)
-        self._at = torch.zeros(0, dtype=torch.int64, device=device)
-        self._rings = [torch.zeros(0, kept.channels, device=device) for kept in plan.kept]
-        self._grow(slots)
+        self._groups = _groups(plan.kept, self._lengths)
+        self.slots = slots
+        self._at = np.zeros(slots, np.int64)
+        self._audio = self._arrays.zeros(slots, plan.context)
+        self._rings = [
+            self._arrays.zeros(slots * length, kept.channels)
+            for kept, length in zip(plan.kept, self._lengths, strict=True)
+        ]
 
     @property
     def slot_bytes(self) -> int:
         """What one stream takes."""
-        return sum(t.nbytes for t in (self._audio, self._at, *self._rings)) // self.slots
+        arrays = (self._at, self._audio, *self._rings)
+        return sum(int(array.nbytes) for array in arrays) // self.slots
 
     def put(self, slot: int, past: Past) -> None:
         """Fill a slot."""
         while slot >= self.slots:
-            self._grow(2 * self.slots)
+            self._grow()
         self._audio[slot], self._at[slot] = past.audio, 0
         for ring, length, rows in zip(self._rings, self._lengths, past.rows, strict=True):
             ring[slot * length : slot * length + len(rows)] = rows
@@ -104,34 +113,34 @@ class Rings:
         """A copy of what a slot holds."""
         at, rows = int(self._at[slot]), []
         for ring, length, kept in zip(self._rings, self._lengths, self._kept, strict=True):
-            order = torch.arange(kept.context, device=self._device) + at * kept.inputs
-            rows.append(ring.index_select(0, order % length + slot * length))
-        return Past(self._audio[slot].clone(), rows)
+            order = (at * kept.inputs + np.arange(kept.context)) % length + slot * length
+            rows.append(self._arrays.take(ring, self._arrays.put(order)))
+        return Past(self._arrays.copy(self._audio[slot]), rows)
 
-    def audio(self, slots: Tensor) -> Tensor:
+    def audio(self, slots: Index) -> Array:
         """The last samples [batch, context] of some streams."""
-        return self._audio.index_select(0, slots)
+        return self._arrays.take(self._audio, self._arrays.put(slots))
 
-    def step(self, slots: Tensor, ahead: int) -> Step:
+    def step(self, slots: Index, ahead: int) -> Step:
         """The memory of some streams for the step that is `ahead` of where they are."""
-        at = self._at.index_select(0, slots) + ahead
-        reads: dict[int, Tensor] = {}
-        writes: dict[int, Tensor] = {}
+        at = self._at.take(slots) + ahead
+        rows: dict[int, tuple[Array, Array]] = {}
         for group in self._groups:
-            group.look_up(at, slots, reads, writes)
-        return Step(self._rings, self._kept, reads, writes, len(slots))
+            for member, reads, writes in group.look_up(at, slots):
+                rows[member] = self._arrays.put(reads), self._arrays.put(writes)
+        return Step(self._arrays, self._rings, self._kept, rows, len(slots))
 
-    def move(self, slots: Tensor, steps: Tensor | int, audio: Tensor) -> None:
+    def move(self, slots: Index, steps: int, audio: Array) -> None:
         """Take steps as done; `audio` is what the first convolution has of them for the next."""
         self._at[slots] += steps
-        self._audio[slots] = audio
+        self._audio[self._arrays.put(slots)] = audio
 
-    def _grow(self, slots: int) -> None:
-        self._audio = _longer(self._audio, slots)
-        self._at = _longer(self._at, slots)
-        rings = zip(self._rings, self._lengths, strict=True)
-        self._rings = [_longer(ring, slots * length) for ring, length in rings]
-        self.slots = slots
+    def _grow(self) -> None:
+        double, zeros = self._arrays.concatenate, self._arrays.zeros
+        self._audio = double((self._audio, zeros(*self._audio.shape)))
+        self._rings = [double((ring, zeros(*ring.shape))) for ring in self._rings]
+        self._at = np.concatenate([self._at, np.zeros_like(self._at)])
+        self.slots *= 2
 
 
 class Step:
@@ -139,21 +148,20 @@ class Step:
 
     def __init__(
         self,
-        rings: list[Tensor],
+        arrays: Arrays,
+        rings: list[Array],
         kept: list[Kept],
-        reads: dict[int, Tensor],
-        writes: dict[int, Tensor],
+        rows: dict[int, tuple[Array, Array]],
         batch: int,
     ) -> None:
-        self._rings, self._kept = rings, kept
-        self._reads, self._writes = reads, writes
+        self._arrays, self._rings, self._kept, self._rows = arrays, rings, kept, rows
         self.batch = batch
 
-    def windows(self, index: int, x: Tensor) -> Tensor:
+    def windows(self, index: int, x: Array) -> Array:
         ring, kept = self._rings[index], self._kept[index]
-        ring.index_copy_(0, self._writes[index], x)
-        rows = ring.index_select(0, self._reads[index])
-        return rows.view(-1, kept.kernel, kept.channels)
+        reads, writes = self._rows[index]
+        ring[writes] = x
+        return self._arrays.take(ring, reads).reshape(-1, kept.kernel, kept.channels)
 
 
 class _Group:
@@ -163,52 +171,44 @@ class _Group:
     [outputs · kernel], or writes, [inputs].
     """
 
-    def __init__(
-        self, members: list[int], kept: list[Kept], lengths: list[int], device: torch.device
-    ) -> None:
+    def __init__(self, members: list[int], kept: list[Kept], lengths: list[int]) -> None:
         self._members = members
         own = [lengths[i] for i in members]
-        shape = kept[members[0]]
-        self._outputs, self._inputs = shape.outputs, shape.inputs
-        self._lengths = torch.tensor(own, device=device)[:, None]
-        self._starts = torch.tensor([sum(own[:i]) for i in range(len(own))], device=device)[:, None]
+        self._shape = kept[members[0]]
+        self._lengths = np.array(own)[:, None]
+        self._starts = np.cumsum([0, *own[:-1]])[:, None]
         tables = [_tables(kept[i], lengths[i]) for i in members]
-        self._reads = torch.cat([reads for reads, _ in tables]).to(device)
-        self._writes = torch.cat([writes for _, writes in tables]).to(device)
+        self._reads = np.concatenate([reads for reads, _ in tables])
+        self._writes = np.concatenate([writes for _, writes in tables])
 
-    def look_up(
-        self, at: Tensor, slots: Tensor, reads: dict[int, Tensor], writes: dict[int, Tensor]
-    ) -> None:
-        rows = (at * self._inputs % self._lengths + self._starts).flatten()
+    def look_up(self, at: Index, slots: Index) -> Iterator[tuple[int, Index, Index]]:
+        """Of each convolution the rows read, [outputs · batch · kernel], and written."""
+        rows = (at * self._shape.inputs % self._lengths + self._starts).ravel()
         base = (slots * self._lengths)[:, :, None]
-        shape = (len(self._members), len(slots), -1)
-        read = self._reads.index_select(0, rows).view(shape).add_(base)
-        write = self._writes.index_select(0, rows).view(shape).add_(base)
-        # Rows are in order of time first: [batch, outputs, kernel] → [outputs, batch, kernel].
-        read = read.view(*shape[:2], self._outputs, -1).transpose(1, 2).flatten(1)
-        write = write.transpose(1, 2).flatten(1)
-        for member, own_reads, own_writes in zip(self._members, read, write, strict=True):
-            reads[member], writes[member] = own_reads, own_writes
+        shape = (*base.shape[:2], -1)
+        reads, writes = (
+            table.take(rows, 0).reshape(shape) for table in (self._reads, self._writes)
+        )
+        reads += base
+        writes += base
+        # Time comes first: [batch, outputs, kernel] → [outputs, batch, kernel].
+        outputs = self._shape.outputs
+        for member, read, write in zip(self._members, reads, writes, strict=True):
+            by_time = read.reshape(len(slots), outputs, -1).swapaxes(0, 1)
+            yield member, by_time.reshape(-1), write.T.reshape(-1)
 
 
-def _tables(kept: Kept, length: int) -> tuple[Tensor, Tensor]:
+def _tables(kept: Kept, length: int) -> tuple[Index, Index]:
     """Rows read [length, outputs · kernel] and written [length, inputs] at each position."""
-    position = torch.arange(length)[:, None]
-    outputs = torch.arange(kept.outputs)[:, None] * kept.stride
-    taps = (outputs + torch.arange(kept.kernel) * kept.dilation).flatten()
-    return (position + taps) % length, (
-        position + kept.context + torch.arange(kept.inputs)
-    ) % length
+    position = np.arange(length)[:, None]
+    outputs = np.arange(kept.outputs)[:, None] * kept.stride
+    taps = (outputs + np.arange(kept.kernel) * kept.dilation).ravel()
+    inputs = kept.context + np.arange(kept.inputs)
+    return (position + taps) % length, (position + inputs) % length
 
 
-def _groups(kept: list[Kept], lengths: list[int], device: torch.device) -> list[_Group]:
+def _groups(kept: list[Kept], lengths: list[int]) -> list[_Group]:
     shapes: defaultdict[tuple[int, int, int], list[int]] = defaultdict(list)
     for i, each in enumerate(kept):
         shapes[each.inputs, each.outputs, each.kernel].append(i)
-    return [_Group(members, kept, lengths, device) for members in shapes.values()]
-
-
-def _longer(tensor: Tensor, rows: int) -> Tensor:
-    grown = tensor.new_zeros((rows, *tensor.shape[1:]))
-    grown[: len(tensor)] = tensor
-    return grown
+    return [_Group(members, kept, lengths) for members in shapes.values()]

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from vad.nn.arrays import Array, Arrays
 from vad.nn.blocks import Residual, Sequence
 from vad.nn.layers import Abs, Conv, Dropout, Layer, LogCompress, Norm, Pool, Relu
 from vad.nn.network import Network
@@ -56,7 +56,7 @@ class Memory(Protocol):
 
     batch: int
 
-    def windows(self, index: int, x: Tensor) -> Tensor:
+    def windows(self, index: int, x: Array) -> Array:
         """What convolution `index` looks at for its next outputs, given its next inputs.
 
         Args:
@@ -67,7 +67,7 @@ class Memory(Protocol):
         """
 
 
-Op = Callable[[Tensor, Memory], Tensor]
+Op = Callable[[Array, Memory], Array]
 
 
 class Plan:
@@ -75,6 +75,7 @@ class Plan:
 
     Args:
         network: with its norms folded.
+        arrays: what they work with.
 
     Attributes:
         context: samples of the past that must precede the audio.
@@ -84,52 +85,46 @@ class Plan:
         ValueError: a layer that has no fast form.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, arrays: Arrays) -> None:
         first, *rest = _flat(network.body)
         if type(first) is not Conv or first.channels_in != 1:
             raise ValueError("the first layer must be a convolution of the samples")
+        self.arrays = arrays
         self.context = first.context
         self.kept: list[Kept] = []
         self._stride, self._dilation = first.stride, first.dilation
-        self._per_step = network.step_samples // first.stride
-        self._filters = _gemm_weight(first)
-        self._bias = first.bias
-        self._ops = self._compiled(rest, self._per_step)
+        self._taps = first.weight.shape[2]
+        self._first = self._product(first)
+        self._ops = self._compiled(rest, network.step_samples // first.stride)
 
-    def run(self, audio: Tensor, memory: Memory) -> Tensor:
+    def run(self, audio: Array, memory: Memory) -> Array:
         """Probabilities [batch, frames] of the next steps of each stream.
 
         Args:
-            audio: [batch, context + n · step_samples].
+            audio: [batch, context + n · step_samples], contiguous.
         """
-        x = _product(self._audio_windows(audio), self._filters, self._bias)
+        batch, length = audio.shape
+        positions = (length - self.context) // self._stride
+        x = self.arrays.windows(
+            audio, (positions, batch, self._taps), (self._stride, length, self._dilation)
+        )
+        x = self._first(x.reshape(positions * batch, self._taps))
         for op in self._ops:
             x = op(x, memory)
-        batch = memory.batch
         # [steps · batch, frames of a step] → [batch, frames in order of time]
-        return x.sigmoid_().view(-1, batch, x.shape[1]).transpose(0, 1).reshape(batch, -1)
-
-    def _audio_windows(self, audio: Tensor) -> Tensor:
-        """[positions · batch, taps], read where they lie."""
-        batch, taps = len(audio), len(self._filters)
-        positions = (audio.shape[1] - self.context) // self._stride
-        row, one = audio.stride()
-        return audio.as_strided(
-            (positions, batch, taps),
-            (self._stride * one, row, self._dilation * one),
-            audio.storage_offset(),
-        ).reshape(positions * batch, taps)
+        frames = x.reshape(-1, batch, x.shape[1]).swapaxes(0, 1).reshape(batch, -1)
+        return self.arrays.sigmoid(frames)
 
     def _compiled(self, layers: list[Layer], inputs: int) -> list[Op]:
         ops: list[Op] = []
         for layer in layers:
-            # What an operation has made may be overwritten; what comes in from outside may not.
-            in_place = _IN_PLACE.get(type(layer)) if ops else None
-            ops += [in_place] if in_place else self._op(layer, inputs)
+            # What an operation has made may be overwritten; what comes from outside may not.
+            ops += self._op(layer, inputs, fresh=bool(ops))
             inputs //= layer.stride
         return ops
 
-    def _op(self, layer: Layer, inputs: int) -> list[Op]:
+    def _op(self, layer: Layer, inputs: int, fresh: bool) -> list[Op]:
+        arrays = self.arrays
         if isinstance(layer, Residual) and type(layer).forward is Residual.forward:
             return [_Skip(self._compiled(_flat(layer, inside=True), inputs))]
         if isinstance(layer, Conv):
@@ -137,30 +132,97 @@ class Plan:
         if isinstance(layer, Dropout):
             return []
         if isinstance(layer, Pool):
-            return [_pool(layer.stride)]
+            return [self._pool(layer.stride)]
         if isinstance(layer, Norm):
-            return [_norm(layer)]
+            return [self._norm(layer)]
         if isinstance(layer, LogCompress):
-            return [_log(layer)]
+            return [self._log(layer)]
         if isinstance(layer, Relu):
-            return [lambda x, memory: x.relu()]
+            return [lambda x, memory: arrays.relu(x, x if fresh else None)]
         if isinstance(layer, Abs):
-            return [lambda x, memory: x.abs()]
+            return [lambda x, memory: arrays.abs(x, x if fresh else None)]
         raise ValueError(f"{type(layer).__name__} has no fast form")
 
     def _convolution(self, conv: Conv, inputs: int) -> Op:
-        index = None
         kernel = conv.weight.shape[2]
-        if kernel > 1:
-            index = len(self.kept)
-            self.kept.append(Kept(conv.channels_in, kernel, conv.stride, conv.dilation, inputs))
-        return _convolution(conv, index) if conv.groups == 1 else _grouped(conv, index)
+        product = self._product(conv) if conv.groups == 1 else self._grouped(conv)
+        if kernel == 1:
+            return lambda x, memory: product(x)
+        index, width = len(self.kept), kernel * conv.channels_in
+        self.kept.append(Kept(conv.channels_in, kernel, conv.stride, conv.dilation, inputs))
+        return lambda x, memory: product(memory.windows(index, x).reshape(-1, width))
 
+    def _product(self, conv: Conv) -> Callable[[Array], Array]:
+        # [kernel · channels_in, channels_out]
+        weight = self._weights(conv.filters().permute(2, 1, 0).flatten(0, 1))
+        bias, product = self._bias(conv), self.arrays.product
+        return lambda x: product(x, weight, bias)
 
-_IN_PLACE: dict[type[Layer], Op] = {
-    Relu: lambda x, memory: x.relu_(),
-    Abs: lambda x, memory: x.abs_(),
-}
+    def _grouped(self, conv: Conv) -> Callable[[Array], Array]:
+        """A product for each group; with one channel a group, a sum over the kernel is faster."""
+        out, inner, kernel = conv.weight.shape
+        groups, bias = conv.groups, self._bias(conv)
+        by_tap = self._weights(conv.weight[:, 0].t())
+        by_group = conv.weight.view(groups, out // groups, inner, kernel)
+        products = self._weights(by_group.permute(0, 3, 2, 1).flatten(1, 2))
+
+        def apply(x: Array) -> Array:
+            windows = x.reshape(-1, kernel, groups * inner)
+            if inner == 1 and out == groups:
+                y = (windows * by_tap).sum(1)
+            else:
+                cut = windows.reshape(-1, kernel, groups, inner).swapaxes(1, 2).swapaxes(0, 1)
+                y = cut.reshape(groups, -1, kernel * inner) @ products
+                y = y.swapaxes(0, 1).reshape(-1, out)
+            if bias is not None:
+                y += bias
+            return y
+
+        return apply
+
+    def _pool(self, size: int) -> Op:
+        peak = self.arrays.peak
+
+        def op(x: Array, memory: Memory) -> Array:
+            channels = x.shape[1]
+            return peak(x.reshape(-1, size, memory.batch * channels), 1).reshape(-1, channels)
+
+        return op
+
+    def _norm(self, layer: Norm) -> Op:
+        """One that could not be folded, as after a sum."""
+        norm = layer.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+        scale, offset = self._weights(gain), self._weights(norm.bias - norm.running_mean * gain)
+
+        def op(x: Array, memory: Memory) -> Array:
+            y = x * scale
+            y += offset
+            return y
+
+        return op
+
+    def _log(self, layer: LogCompress) -> Op:
+        """log(1 + x) where the layer says log1p: much faster, and wrong by 1e-7 at most."""
+        gain, scale = layer.gain, 1 / layer.scale
+
+        def op(x: Array, memory: Memory) -> Array:
+            x = self.arrays.abs(x)
+            x *= gain
+            x += 1
+            x = self.arrays.log(x)
+            x *= scale
+            return x
+
+        return op
+
+    def _bias(self, conv: Conv) -> Array | None:
+        return None if conv.bias is None else self._weights(conv.bias)
+
+    def _weights(self, weights: Tensor) -> Array:
+        return self.arrays.put(weights.detach().cpu().contiguous().numpy())
 
 
 class _Skip:
@@ -169,7 +231,7 @@ class _Skip:
     def __init__(self, ops: list[Op]) -> None:
         self._ops = ops
 
-    def __call__(self, x: Tensor, memory: Memory) -> Tensor:
+    def __call__(self, x: Array, memory: Memory) -> Array:
         y = x
         for op in self._ops:
             y = op(y, memory)
@@ -186,66 +248,3 @@ def _flat(sequence: Sequence, inside: bool = False) -> list[Layer]:
         plain = isinstance(layer, Sequence) and type(layer).forward is Sequence.forward
         found += _flat(layer) if plain and isinstance(layer, Sequence) else [layer]
     return found
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
-
-
-def _gemm_weight(conv: Conv) -> Tensor:
-    """[kernel · channels_in, channels_out]"""
-    return conv.filters().permute(2, 1, 0).flatten(0, 1).contiguous()
-
-
-def _convolution(conv: Conv, index: int | None) -> Op:
-    weight, bias = _gemm_weight(conv), conv.bias
-
-    def op(x: Tensor, memory: Memory) -> Tensor:
-        if index is not None:
-            x = memory.windows(index, x).reshape(-1, len(weight))
-        return _product(x, weight, bias)
-
-    return op
-
-
-def _grouped(conv: Conv, index: int | None) -> Op:
-    """As many products as groups; with one channel a group, a sum over the kernel is faster."""
-    out, inner, kernel = conv.weight.shape
-    groups, bias = conv.groups, conv.bias
-    by_group = conv.weight.view(groups, out // groups, inner, kernel)
-    products = by_group.permute(0, 3, 2, 1).flatten(1, 2).contiguous()
-    by_tap = conv.weight[:, 0].t().contiguous()
-
-    def op(x: Tensor, memory: Memory) -> Tensor:
-        windows = x[:, None] if index is None else memory.windows(index, x)
-        if inner == 1 and out == groups:
-            y = (windows * by_tap).sum(1)
-        else:
-            cut = windows.reshape(-1, kernel, groups, inner).permute(2, 0, 1, 3).flatten(2)
-            y = torch.bmm(cut, products).transpose(0, 1).flatten(1)
-        return y if bias is None else y + bias
-
-    return op
-
-
-def _pool(size: int) -> Op:
-    def op(x: Tensor, memory: Memory) -> Tensor:
-        return x.view(-1, size, memory.batch * x.shape[1]).amax(1).view(-1, x.shape[1])
-
-    return op
-
-
-def _norm(layer: Norm) -> Op:
-    """One that could not be folded, as after a sum."""
-    norm = layer.norm
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    offset = norm.bias - norm.running_mean * gain
-    return lambda x, memory: torch.addcmul(offset, x, gain)
-
-
-def _log(layer: LogCompress) -> Op:
-    """log(1 + x) where the layer says log1p: eight times as fast, and wrong by 1e-7 at most."""
-    gain, scale = layer.gain, 1 / layer.scale
-    return lambda x, memory: x.abs().mul_(gain).add_(1).log_().mul_(scale)
