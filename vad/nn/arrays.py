@@ -18,7 +18,15 @@ Host = NDArray[Any]
 
 
 class Numpy:
-    """Arrays of numpy."""
+    """Arrays of numpy.
+
+    Constants are arrays of float32 here, because a number of Python's costs a conversion at each
+    use; and `maximum` is twice as fast with a row of zeros as with one zero.
+    """
+
+    def __init__(self) -> None:
+        self._zeros = np.zeros(0, np.float32)
+        self._one, self._half = np.array(1, np.float32), np.array(0.5, np.float32)
 
     def put(self, values: Host) -> Array:
         """From the host."""
@@ -52,17 +60,28 @@ class Numpy:
         return y
 
     def relu(self, x: Array, out: Array | None = None) -> Array:
-        return np.maximum(x, 0, out=out)
+        if len(self._zeros) < x.shape[1]:
+            self._zeros = np.zeros(x.shape[1], np.float32)
+        return np.maximum(x, self._zeros[: x.shape[1]], out=out)
 
     def abs(self, x: Array, out: Array | None = None) -> Array:
         return np.abs(x, out=out)
 
-    def log(self, x: Array) -> Array:
-        """In place."""
-        return np.log(x, out=x)
+    def log1p(self, x: Array, gain: float, scale: float) -> Array:
+        """scale · log(1 + gain · |x|). numpy's and torch's own log1p take longer, for the sake of
+        digits that are lost here below 1e-7."""
+        y = np.abs(x)
+        y *= np.float32(gain)
+        y += self._one
+        np.log(y, out=y)
+        y *= np.float32(scale)
+        return y
 
     def sigmoid(self, x: Array) -> Array:
-        return 0.5 * (np.tanh(0.5 * x) + 1)
+        y = np.tanh(x * self._half)
+        y += self._one
+        y *= self._half
+        return y
 
     def peak(self, x: Array, axis: int) -> Array:
         return x.max(axis)
@@ -106,8 +125,8 @@ class Torch:
     def abs(self, x: Array, out: Array | None = None) -> Array:
         return torch.abs(x, out=out)
 
-    def log(self, x: Array) -> Array:
-        return x.log_()
+    def log1p(self, x: Array, gain: float, scale: float) -> Array:
+        return x.abs().mul_(gain).add_(1).log_().mul_(scale)
 
     def sigmoid(self, x: Array) -> Array:
         return x.sigmoid()
