@@ -85,7 +85,7 @@ class Engine:
         size = self.network.step_samples
         audio = [session.behind(samples) for session, samples in pushes]
         steps = [len(samples) // size for samples in audio]
-        with torch.inference_mode():
+        with self._arrays.computing():
             found, pasts = self._run([session for session, _ in pushes], audio, steps)
         for i, past in pasts.items():
             pushes[i][0].settle(past)
@@ -113,7 +113,7 @@ class Engine:
         steps = -(-(session.skip + wanted) // self.network.step_frames)
         tail = np.zeros(steps * self.network.step_samples, np.float32)
         tail[: len(session.pending)] = session.pending
-        with torch.inference_mode():
+        with self._arrays.computing():
             values, _ = self._piece(self._past(session), tail)
         found = values[session.skip : session.skip + wanted]
         session.skip += wanted
