@@ -1,22 +1,18 @@
-"""Both array libraries compute the same, and numpy's leaves the process's threads as they were."""
+"""Both array libraries compute the same, and numpy's does so in one thread."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
 
-from vad.nn.arrays import Arrays, Numpy, OneThread, Torch, arrays_for
+from vad.nn.arrays import Arrays, Numpy, Torch, arrays_for
 
 BOTH = [Numpy(), Torch(torch.device("cpu"))]
-
-
-def blas_threads() -> set[int]:
-    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
 
 @pytest.mark.parametrize("arrays", BOTH)
@@ -58,30 +54,25 @@ def test_a_cpu_computes_with_numpy_and_others_with_torch() -> None:
     assert isinstance(arrays_for(torch.device("meta")), Torch)
 
 
-def test_one_thread_within_and_as_before_afterwards() -> None:
-    one = OneThread()
-    with threadpool_limits(2, "blas"):
-        before = blas_threads()
-        with one:
-            assert blas_threads() == {1}
-            with one:
-                assert blas_threads() == {1}
-            assert blas_threads() == {1}
-        assert blas_threads() == before
+BLAS = """
+import os, sys
+from threadpoolctl import threadpool_info
+if sys.argv[1]:
+    os.environ["OPENBLAS_NUM_THREADS"] = sys.argv[1]
+import numpy
+from vad.nn.arrays import Numpy
+Numpy()
+print(*{each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"})
+"""
 
 
-def test_one_thread_until_the_last_of_several_leaves() -> None:
-    one, together = OneThread(), Barrier(3)
-
-    def enters() -> set[int]:
-        with one:
-            together.wait(timeout=10)
-            found = blas_threads()
-            together.wait(timeout=10)
-            return found
-
-    with threadpool_limits(2, "blas"):
-        before = blas_threads()
-        with ThreadPoolExecutor(3) as pool:
-            assert all(found == {1} for found in pool.map(lambda _: enters(), range(3)))
-        assert blas_threads() == before
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("", "1"), ("2", str(min(2, os.cpu_count() or 1)))]
+)
+def test_products_have_one_thread_unless_the_environment_says_otherwise(
+    chosen: str, expected: str
+) -> None:
+    environment = {name: text for name, text in os.environ.items() if "NUM_THREADS" not in name}
+    command = [sys.executable, "-c", BLAS, chosen]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert found.stdout.strip() == expected

@@ -6,9 +6,10 @@ takes logarithms in half the time; results differ by rounding only.
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,37 +21,22 @@ Array = Any  # of the library in use
 Host = NDArray[Any]
 
 
-class OneThread:
-    """Within it, numpy's matrix products run in the thread that calls them.
+_CHOSEN = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-    A product of this size takes 0.1 ms. Shared among threads it gains little on idle cores, and
-    on busy ones its parts wait for each other: a batch took 144 ms then in place of 1. Callers
-    who have several cores use them by having several threads.
+
+@cache
+def hold_blas_to_one_thread() -> None:
+    """From now on, numpy's matrix products run in the thread that calls them.
+
+    Those here take 0.1 ms. Shared among threads they gain little on idle cores, and on busy ones
+    the parts wait for each other: a batch took 144 ms then in place of 1. The setting is the
+    process's and cannot be changed back and forth (OpenBLAS 0.3.31 obeys one thread only), so
+    it is made once, and not where the environment has one. Callers who have several cores use
+    them by having several threads.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        found = ThreadpoolController().select(user_api="blas").lib_controllers
-        self._libraries = [(library, 1) for library in found]
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._libraries = [(each, each.get_num_threads()) for each, _ in self._libraries]
-                for library, _ in self._libraries:
-                    library.set_num_threads(1)
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                for library, threads in self._libraries:
-                    library.set_num_threads(threads)
-
-
-_ONE_THREAD = OneThread()  # the libraries' setting is the process's
+    if not any(name in os.environ for name in _CHOSEN):
+        for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+            library.set_num_threads(1)
 
 
 class Numpy:
@@ -61,12 +47,13 @@ class Numpy:
     """
 
     def __init__(self) -> None:
+        hold_blas_to_one_thread()
         self._zeros = np.zeros(0, np.float32)
         self._one, self._half = np.array(1, np.float32), np.array(0.5, np.float32)
 
     def computing(self) -> AbstractContextManager[object]:
         """To be entered around all use of arrays."""
-        return _ONE_THREAD
+        return nullcontext()
 
     def put(self, values: Host) -> Array:
         """From the host."""
