@@ -46,6 +46,9 @@ class Numpy:
     use; and `maximum` is twice as fast with a row of zeros as with one zero.
     """
 
+    # For so many live streams at first. Memory that nobody has touched yet costs nothing.
+    slots = 4096
+
     def __init__(self) -> None:
         hold_blas_to_one_thread()
         self._zeros = np.zeros(0, np.float32)
@@ -116,6 +119,8 @@ class Numpy:
 
 class Torch:
     """Tensors of torch on a device."""
+
+    slots = 64
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

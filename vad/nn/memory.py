@@ -80,14 +80,15 @@ class Rings:
 
     Args:
         plan: whose convolutions they are for.
-        slots: room for so many at first; it doubles when there are more.
+        slots: room for so many at first, None for what suits the arrays; it doubles when there
+            are more.
     """
 
-    def __init__(self, plan: Plan, slots: int = 64) -> None:
+    def __init__(self, plan: Plan, slots: int | None = None) -> None:
         self._arrays, self._kept = plan.arrays, plan.kept
         self._lengths = [kept.context + AHEAD * kept.inputs for kept in plan.kept]
         self._groups = _groups(plan.kept, self._lengths)
-        self.slots = slots
+        self.slots = slots = slots or plan.arrays.slots
         self._at = np.zeros(slots, np.int64)
         self._audio = self._arrays.zeros(slots, plan.context)
         self._rings = [
