@@ -41,7 +41,7 @@ class Listener:
     def take(self, message: bytes) -> None:
         if any(kind in message for kind in EVENTS):
             self.events += 1
-        elif b'"probabilities"' in message:
+        elif b'"type":"probabilities"' in message:
             found = json.loads(message)
             # A message has as many frames as came in at once.
             for i, value in enumerate(found["values"], found["from_ms"] // 10):
