@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from vad import weights
 from vad.config import DEFAULT_MODEL
-from vad.engine import PIECE_STEPS, Engine
+from vad.engine import PART_S, PIECE_STEPS, Engine
 from vad.errors import ParameterError
 from vad.session import Session
 
 Audio = NDArray[np.float32]
 ENGINE = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+ONE_THREAD = Engine(weights.load(DEFAULT_MODEL).network, "cpu", threads=1)
 
 
 def noise(samples: int, seed: int = 0) -> Audio:
@@ -51,6 +52,20 @@ def test_long_audio_in_pieces_equals_the_network_in_one() -> None:
     with torch.inference_mode():
         whole = ENGINE.network(torch.from_numpy(audio)[None])[0].sigmoid().numpy()
     np.testing.assert_allclose(ENGINE.probabilities(audio), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("odd", [0, 320 * 3 + 7])
+def test_threads_share_a_long_signal_and_equal_one(threads: int, odd: int) -> None:
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu", threads=threads)
+    before, audio = noise(320 * 40, seed=1), noise((PART_S * threads + 1) * 16_000 + odd)
+    rest = noise(320 * 300, seed=2)
+    found = []
+    for each in (engine, ONE_THREAD):
+        session = each.session()
+        parts = [each.push(session, piece) for piece in (before, audio, rest)]
+        found.append(np.concatenate([*parts, each.flush(session)]))
+    np.testing.assert_allclose(*found, atol=1e-4)
 
 
 def test_interleaved_sessions_equal_solo() -> None:

@@ -25,9 +25,9 @@ from vad.session import Frames
 Progress = Callable[[float], None]
 Blocks = NDArray[np.float32]  # [samples, channels] at 16 kHz
 
-# Audio of a known length goes on in pieces of so much: what a call costs besides the network's
-# own work then no longer shows. What comes through a pipe goes on as it comes.
-GATHERED_SAMPLES = 5 * SAMPLE_RATE
+# Audio of a known length goes on in pieces of so much, which the engine's threads share. What
+# comes through a pipe goes on as it comes.
+GATHERED_SAMPLES = 60 * SAMPLE_RATE
 
 
 class Track:

@@ -13,9 +13,11 @@ slot is ever two sessions', so that they cannot touch each other.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -32,6 +34,10 @@ from vad.session import NOTHING, Audio, Frames, Session
 # enough that what a layer works on stays in a core's second-level cache.
 PIECE_STEPS = 250
 
+# So much of one signal at once is shared among threads, in parts that each hear what precedes
+# them for one receptive field.
+PART_S = 20
+
 
 class Engine:
     """Runs a network.
@@ -40,13 +46,18 @@ class Engine:
         network: as trained; norms are folded into a copy.
         device: `auto` takes a GPU when there is one.
         arrays: what to compute with; None takes what suits the device.
+        threads: for much of one signal at once; None takes as many as this process has cores.
 
     Raises:
         ParameterError: no such device here.
     """
 
     def __init__(
-        self, network: Network, device: str = "auto", arrays: Arrays | None = None
+        self,
+        network: Network,
+        device: str = "auto",
+        arrays: Arrays | None = None,
+        threads: int | None = None,
     ) -> None:
         self.device = _device(device)
         self.network = fold_norms(network).to(self.device).requires_grad_(False)
@@ -55,6 +66,8 @@ class Engine:
         self._silent = Past.silent(self.plan)
         self._rings = Rings(self.plan)
         self._lock = threading.Lock()  # of the rings
+        self._threads = threads or _cores()
+        self._pool = ThreadPoolExecutor(self._threads, "network")  # starts none until asked
         self._free: list[int] = []
         self._slots = 0
 
@@ -114,7 +127,7 @@ class Engine:
         tail = np.zeros(steps * self.network.step_samples, np.float32)
         tail[: len(session.pending)] = session.pending
         with self._arrays.computing():
-            values, _ = self._piece(self._past(session), tail)
+            values, _ = self._in_turn(self._past(session), tail)
         found = values[session.skip : session.skip + wanted]
         session.skip += wanted
         session.frames += wanted
@@ -175,15 +188,38 @@ class Engine:
 
     def _piece(self, past: Past, audio: Audio) -> tuple[Frames, Past]:
         """Probabilities [frames] of whole steps of one signal, and its past after them."""
+        size = self.network.step_samples
+        parts = min(self._threads, len(audio) // (PART_S * SAMPLE_RATE))
+        if parts < 2:
+            return self._in_turn(past, audio)
+        # Steps after which nothing before them is heard: the past need not be known then.
+        before = -(-self.network.receptive_field // size)
+        length = -(-(len(audio) // size + (parts - 1) * before) // parts)
+        firsts = [i * (length - before) for i in range(parts)]
+        jobs = [
+            self._pool.submit(
+                self._in_turn,
+                self._silent if i else past,
+                audio[first * size : (first + length) * size],
+            )
+            for i, first in enumerate(firsts)
+        ]
+        found = [job.result() for job in jobs]
+        known = before * self.network.step_frames
+        values = [own[known if i else 0 :] for i, (own, _) in enumerate(found)]
+        return np.concatenate(values), found[-1][1]
+
+    def _in_turn(self, past: Past, audio: Audio) -> tuple[Frames, Past]:
         heard, rows, size = past.audio, past.rows, self.network.step_samples
         found: list[Frames] = []
-        for start in range(0, len(audio), PIECE_STEPS * size):
-            line = Line(self.plan, rows)
-            samples = self._arrays.put(audio[start : start + PIECE_STEPS * size])
-            signal = self._arrays.concatenate((heard, samples))
-            found.append(self._arrays.get(self.plan.run(signal[None], line))[0])
-            heard, rows = signal[len(samples) :], line.after
-        return np.concatenate(found), Past(self._arrays.copy(heard), rows)
+        with self._arrays.computing():
+            for start in range(0, len(audio), PIECE_STEPS * size):
+                line = Line(self.plan, rows)
+                samples = self._arrays.put(audio[start : start + PIECE_STEPS * size])
+                signal = self._arrays.concatenate((heard, samples))
+                found.append(self._arrays.get(self.plan.run(signal[None], line))[0])
+                heard, rows = signal[len(samples) :], line.after
+            return np.concatenate(found), Past(self._arrays.copy(heard), rows)
 
     def _batch(self, sessions: list[Session], audio: list[Audio], steps: list[int]) -> list[Frames]:
         """Probabilities [frames] of the next steps of each session; their slots move on.
@@ -243,6 +279,13 @@ def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:
     for row, samples, count in zip(block, audio, steps, strict=True):
         row[: count * size] = samples[: count * size]
     return block
+
+
+def _cores() -> int:
+    """That this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _device(name: str) -> torch.device:
