@@ -26,8 +26,9 @@ import numpy as np
 from greenlet import getcurrent, greenlet
 
 from service.metrics import Metrics
-from vad.engine import Audio, Engine, Frames, Session
+from vad.engine import Engine
 from vad.frames import SAMPLE_RATE
+from vad.session import Audio, Frames, Session
 
 T = TypeVar("T")
 

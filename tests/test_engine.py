@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 
 from vad import weights
 from vad.config import DEFAULT_MODEL
-from vad.engine import PIECE_STEPS, Engine, Session
+from vad.engine import PART_S, PIECE_STEPS, Engine
 from vad.errors import ParameterError
+from vad.session import Session
 
 Audio = NDArray[np.float32]
 ENGINE = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+ONE_THREAD = Engine(weights.load(DEFAULT_MODEL).network, "cpu", threads=1)
 
 
 def noise(samples: int, seed: int = 0) -> Audio:
@@ -49,6 +52,20 @@ def test_long_audio_in_pieces_equals_the_network_in_one() -> None:
     with torch.inference_mode():
         whole = ENGINE.network(torch.from_numpy(audio)[None])[0].sigmoid().numpy()
     np.testing.assert_allclose(ENGINE.probabilities(audio), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("odd", [0, 320 * 3 + 7])
+def test_threads_share_a_long_signal_and_equal_one(threads: int, odd: int) -> None:
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu", threads=threads)
+    before, audio = noise(320 * 40, seed=1), noise((PART_S * threads + 1) * 16_000 + odd)
+    rest = noise(320 * 300, seed=2)
+    found = []
+    for each in (engine, ONE_THREAD):
+        session = each.session()
+        parts = [each.push(session, piece) for piece in (before, audio, rest)]
+        found.append(np.concatenate([*parts, each.flush(session)]))
+    np.testing.assert_allclose(*found, atol=1e-4)
 
 
 def test_interleaved_sessions_equal_solo() -> None:
@@ -146,18 +163,18 @@ def test_none_at_once() -> None:
 
 def test_a_failure_moves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = [ENGINE.session() for _ in range(2)]
-    step, calls = ENGINE.network.step, 0
+    run, calls = ENGINE.plan.run, 0
 
     def breaks(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise RuntimeError("out of memory")
-        return step(*arguments)
+        return run(*arguments)
 
     pushes = [(sessions[0], noise(320)), (sessions[1], noise(640))]
     with monkeypatch.context() as patch:
-        patch.setattr(ENGINE.network, "step", breaks)
+        patch.setattr(ENGINE.plan, "run", breaks)
         with pytest.raises(RuntimeError, match="memory"):
             ENGINE.push_many(pushes)
     for session in sessions:
@@ -166,15 +183,62 @@ def test_a_failure_moves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(found, ENGINE.probabilities(noise(4000)), atol=1e-4)
 
 
-def test_an_idle_session_keeps_no_batch_alive() -> None:
-    sessions = [ENGINE.session() for _ in range(8)]
-    ENGINE.push_many([(session, noise(640)) for session in sessions])
-    for session in sessions:
-        assert session.state.untyped_storage().nbytes() == session.state.nbytes
+def test_a_session_keeps_no_more_than_its_past() -> None:
+    session = ENGINE.session()
+    ENGINE.push(session, noise(PIECE_STEPS * 320))
+    assert session.past is not None
+    for array in (session.past.audio, *session.past.rows):
+        assert array.base is None
 
 
 def test_state_is_small() -> None:
-    assert ENGINE.session().state.nbytes <= 128 * 1024
+    assert ENGINE.state_bytes <= 128 * 1024
+
+
+def test_a_slot_is_used_again_and_holds_nothing_of_the_last() -> None:
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    for _ in range(3):
+        sessions = [engine.session() for _ in range(2)]
+        audio = [noise(320, seed=1), noise(320, seed=2)]
+        for _ in range(30):
+            engine.push_many(list(zip(sessions, audio, strict=True)))
+        found = [engine.session() for _ in range(2)]
+        values = engine.push_many([(session, noise(1600)) for session in found])
+        np.testing.assert_allclose(values[0], ENGINE.probabilities(noise(1600))[:7], atol=1e-4)
+        assert {session.slot for session in (*sessions, *found)} == {0, 1, 2, 3}
+        del sessions, found
+
+
+def test_a_session_that_is_forgotten_gives_back_its_slot() -> None:
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    sessions = [engine.session() for _ in range(2)]
+    engine.push_many([(session, noise(320)) for session in sessions])
+    assert {session.slot for session in sessions} == {0, 1}
+    engine.forget(sessions[0])
+    new = [engine.session() for _ in range(2)]
+    engine.push_many([(session, noise(320)) for session in new])
+    assert sessions[0].slot is None
+    assert {session.slot for session in new} == {0, 2}
+
+
+def test_sessions_in_many_threads_equal_solo() -> None:
+    """Live streams grow the engine's slots while files go through it."""
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    audio = noise(320 * 40)
+    expected = ENGINE.probabilities(audio)
+
+    def live(_: int) -> Audio:
+        sessions = [engine.session() for _ in range(40)]
+        found = []
+        for start in range(0, len(audio), 640):
+            block = audio[start : start + 640]
+            found.append(engine.push_many([(session, block) for session in sessions])[7])
+        return np.concatenate([*found, engine.flush(sessions[7])])
+
+    with ThreadPoolExecutor(4) as pool:
+        together = [*pool.map(live, range(3)), *pool.map(engine.probabilities, [audio] * 3)]
+    for found in together:
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_unknown_device_is_named() -> None:

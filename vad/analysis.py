@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 
 from vad.audio import AudioReader, Channels, Resampler, SourceInfo, select_channels
 from vad.config import Segmentation
-from vad.engine import Engine, Frames
+from vad.engine import Engine
 from vad.events import SpeechEvent, SpeechStarted, StopReason
 from vad.frames import SAMPLE_RATE, frame_count, samples_to_ms
 from vad.segmenter import Segmenter
 from vad.segments import Segment, Segments, Tiler
+from vad.session import Frames
 
 Progress = Callable[[float], None]
+Blocks = NDArray[np.float32]  # [samples, channels] at 16 kHz
+
+# Audio of a known length goes on in pieces of so much, which the engine's threads share. What
+# comes through a pipe goes on as it comes.
+GATHERED_SAMPLES = 60 * SAMPLE_RATE
 
 
 class Track:
@@ -109,11 +115,10 @@ class Analysis:
         return self._iterator
 
     def _run(self) -> Iterator[Segment]:
-        for block in self._reader.blocks():
-            yield from self._push(self._resampler.push(select_channels(block, self._channels)))
+        for audio in self._gathered():
+            yield from self._push(audio)
             if self._progress and self._reader.length:
                 self._progress(min(1.0, self._reader.samples / self._reader.length))
-        yield from self._push(self._resampler.flush())
         rate, samples = self.info.sample_rate, self._reader.samples
         end_ms, frames = samples_to_ms(samples, rate), frame_count(samples, rate)
         for i, (track, tiler) in enumerate(zip(self._tracks, self._tilers, strict=True)):
@@ -121,7 +126,19 @@ class Analysis:
             yield from self._keep(tiler.finish(end_ms))
         self._result = self._finished(samples / rate)
 
-    def _push(self, audio: NDArray[np.float32]) -> Iterator[Segment]:
+    def _gathered(self) -> Iterator[Blocks]:
+        least = GATHERED_SAMPLES if self._reader.length else 0
+        parts: list[Blocks] = []
+        held = 0
+        for block in self._reader.blocks():
+            parts.append(self._resampler.push(select_channels(block, self._channels)))
+            held += len(parts[-1])
+            if held >= least:
+                yield np.concatenate(parts)
+                parts, held = [], 0
+        yield np.concatenate([*parts, self._resampler.flush()])
+
+    def _push(self, audio: Blocks) -> Iterator[Segment]:
         for i, track in enumerate(self._tracks):
             yield from self._tiled(i, *track.push(audio[:, i]))
 

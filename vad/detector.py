@@ -16,9 +16,10 @@ from vad import weights
 from vad.analysis import Analysis, Progress
 from vad.audio import AudioReader, Channels, open_audio
 from vad.config import DEFAULT_MODEL, Segmentation
-from vad.engine import Engine, Frames
+from vad.engine import Engine
 from vad.frames import HOP_MS, SAMPLE_RATE
 from vad.segments import Segments
+from vad.session import Frames
 from vad.stream import Stream
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | AudioReader

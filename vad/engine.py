@@ -1,49 +1,42 @@
 """One network on one device, for many callers.
 
-A caller's `Session` holds what is its own: the samples that do not yet fill a step, the
-network's state, and how many frames it has had. The engine holds what all share: the folded
-network. Nothing else is kept between calls, so sessions cannot touch each other.
+A caller's `Session` holds what is its own: the samples that do not yet fill a step, the past
+of the network's layers, and how many frames it has had. The engine holds what all share: the
+network, and slots for the pasts of live streams, which go through it together.
+
+    alone, or much at once      past in the session    one piece, whatever its length
+    a few steps beside others   past in a slot         one batch a step, of those that are there
+
+A session moves into a slot when it first shares a batch, and out of it with a long piece. No
+slot is ever two sessions', so that they cannot touch each other.
 """
 
 from __future__ import annotations
 
-import math
+import os
+import threading
+import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from vad.errors import ParameterError
 from vad.frames import SAMPLE_RATE, frame_count
 from vad.nn import Network, fold_norms
+from vad.nn.arrays import Arrays, arrays_for
+from vad.nn.memory import AHEAD, Line, Past, Rings
+from vad.nn.plan import Plan
+from vad.session import NOTHING, Audio, Frames, Session
 
-Audio = NDArray[np.float32]
-Frames = NDArray[np.float32]
+# A whole file goes through in pieces of 5 s: long enough that dispatch does not show, short
+# enough that what a layer works on stays in a core's second-level cache.
+PIECE_STEPS = 250
 
-# A whole file goes through in pieces of 20 s: long enough that dispatch does not show, short
-# enough that the first layer's output (400 frames/s of 48 filters) stays within 4 MB a second.
-PIECE_STEPS = 1000
-
-
-class Session:
-    """One signal on its way through the network. Made by `Engine.session`.
-
-    Attributes:
-        state: [values], the past of all layers, one after another.
-        samples: received so far, at 16 kHz.
-        frames: given out so far.
-    """
-
-    def __init__(self, state: Tensor, delay: int) -> None:
-        self.state = state
-        self.pending: Audio = np.zeros(0, np.float32)
-        self.samples = 0
-        self.frames = 0
-        # Outputs that the network has yet to make before the next frame that is wanted: the
-        # first `delay` speak of time before the start, and some may have gone out with a flush.
-        self.skip = delay
+# So much of one signal at once is shared among threads, in parts that each hear what precedes
+# them for one receptive field.
+PART_S = 20
 
 
 class Engine:
@@ -52,19 +45,40 @@ class Engine:
     Args:
         network: as trained; norms are folded into a copy.
         device: `auto` takes a GPU when there is one.
+        arrays: what to compute with; None takes what suits the device.
+        threads: for much of one signal at once; None takes as many as this process has cores.
 
     Raises:
         ParameterError: no such device here.
     """
 
-    def __init__(self, network: Network, device: str = "auto") -> None:
+    def __init__(
+        self,
+        network: Network,
+        device: str = "auto",
+        arrays: Arrays | None = None,
+        threads: int | None = None,
+    ) -> None:
         self.device = _device(device)
         self.network = fold_norms(network).to(self.device).requires_grad_(False)
-        self._shapes = [tensor.shape[1:] for tensor in self.network.initial_state(1)]
+        self.plan = Plan(self.network, arrays or arrays_for(self.device))
+        self._arrays = self.plan.arrays
+        self._silent = Past.silent(self.plan)
+        self._rings = Rings(self.plan)
+        self._lock = threading.Lock()  # of the rings
+        self._threads = threads or _cores()
+        self._pool = ThreadPoolExecutor(self._threads, "network")  # starts none until asked
+        self._free: list[int] = []
+        self._slots = 0
+
+    @property
+    def state_bytes(self) -> int:
+        """What a live stream's slot takes."""
+        return self._rings.slot_bytes
 
     def session(self) -> Session:
         """A new signal."""
-        return Session(self._initial_state(), self.network.delay)
+        return Session(self._silent, self.network.delay)
 
     def push(self, session: Session, audio: Audio) -> Frames:
         """Probabilities of the frames that `audio`, [samples] at 16 kHz, completes."""
@@ -73,8 +87,7 @@ class Engine:
     def push_many(self, pushes: Sequence[tuple[Session, Audio]]) -> list[Frames]:
         """As `push` of each, in batches over the sessions.
 
-        Audio of different lengths is cut: all sessions take their common number of steps
-        together, then those that have more left go on. If anything fails, no session has moved.
+        If anything fails, no session has moved.
 
         Args:
             pushes: each session at most once, with its audio.
@@ -83,26 +96,18 @@ class Engine:
             The probabilities of each, in order.
         """
         size = self.network.step_samples
-        audio = [np.concatenate([session.pending, samples]) for session, samples in pushes]
+        audio = [session.behind(samples) for session, samples in pushes]
         steps = [len(samples) // size for samples in audio]
-        states = [session.state for session, _ in pushes]
-        outputs: list[list[Frames]] = [[] for _ in pushes]
-        done = 0
-        while rows := [i for i, count in enumerate(steps) if count > done]:
-            until = min(steps[i] for i in rows)
-            until = min(until, done + max(1, PIECE_STEPS // len(rows)))
-            block = np.stack([audio[i][done * size : until * size] for i in rows])
-            values, after = self._step(block, torch.stack([states[i] for i in rows]))
-            for i, found, state in zip(rows, values, after, strict=True):
-                outputs[i].append(found)
-                states[i] = state
-            done = until
-        for i, (session, samples) in enumerate(pushes):
-            session.samples += len(samples)
-            # Copied: the caller may reuse its buffer, and a view would keep a long block alive.
-            session.pending = np.array(audio[i][steps[i] * size :], np.float32)
-            session.state = states[i]
-        return [_take(session, found) for (session, _), found in zip(pushes, outputs, strict=True)]
+        with self._arrays.computing():
+            found, pasts = self._run([session for session, _ in pushes], audio, steps)
+        for i, past in pasts.items():
+            pushes[i][0].settle(past)
+        return [
+            session.take(len(samples), whole, count * size, values)
+            for (session, samples), whole, count, values in zip(
+                pushes, audio, steps, found, strict=True
+            )
+        ]
 
     def flush(self, session: Session, frames: int | None = None) -> Frames:
         """The frames of all samples received, as if zeros followed; the state is not moved.
@@ -117,13 +122,13 @@ class Engine:
         total = frame_count(session.samples, SAMPLE_RATE) if frames is None else frames
         wanted = total - session.frames
         if wanted <= 0:
-            return np.zeros(0, np.float32)
-        size = self.network.step_samples
+            return NOTHING
         steps = -(-(session.skip + wanted) // self.network.step_frames)
-        tail = np.zeros(steps * size, np.float32)
+        tail = np.zeros(steps * self.network.step_samples, np.float32)
         tail[: len(session.pending)] = session.pending
-        values, _ = self._step(tail[None], session.state[None])
-        found = values[0, session.skip : session.skip + wanted]
+        with self._arrays.computing():
+            values, _ = self._in_turn(self._past(session), tail)
+        found = values[session.skip : session.skip + wanted]
         session.skip += wanted
         session.frames += wanted
         return found
@@ -134,7 +139,7 @@ class Engine:
         What is left of a step is filled with zeros, so that steps keep their place in time.
         """
         session.pending = np.zeros(len(session.pending), np.float32)
-        session.state = self._initial_state()
+        session.settle(self._silent)
 
     def probabilities(self, audio: Audio) -> Frames:
         """[ceil(samples / 160)] probabilities of a whole signal [samples] at 16 kHz."""
@@ -143,35 +148,144 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run each usual shape once, so that the first caller does not pay for it."""
-        session = self.session()
-        for steps in (1, 2, 5, PIECE_STEPS):
-            self.push(session, np.zeros(steps * self.network.step_samples, np.float32))
-        self.flush(session)
+        size = self.network.step_samples
+        for steps in (1, 2, AHEAD, 60, PIECE_STEPS):
+            self.push(self.session(), np.zeros(steps * size, np.float32))
+        for streams in (2, 16, 64):
+            sessions = [self.session() for _ in range(streams)]
+            self.push_many([(session, np.zeros(size, np.float32)) for session in sessions])
 
-    def _initial_state(self) -> Tensor:
-        return torch.cat([tensor.flatten() for tensor in self.network.initial_state(1)])
+    def _run(
+        self, sessions: list[Session], audio: list[Audio], steps: list[int]
+    ) -> tuple[list[Frames], dict[int, Past]]:
+        """Outputs of the whole steps of each, and the pasts of those that went alone."""
+        size = self.network.step_samples
+        batch = [i for i, count in enumerate(steps) if 0 < count <= AHEAD]
+        if len(batch) == 1 and sessions[batch[0]].slot is None:
+            batch = []  # its past may stay where it is
+        alone = set(range(len(steps))).difference(batch) if len(batch) < len(steps) else ()
+        found: list[Frames] = [NOTHING] * len(steps)
+        pasts: dict[int, Past] = {}
+        for i in alone:
+            if steps[i]:
+                piece = audio[i][: steps[i] * size]
+                found[i], pasts[i] = self._piece(self._past(sessions[i]), piece)
+        if batch:  # last, for it moves those it has done
+            batch.sort(key=steps.__getitem__, reverse=True)
+            own = self._batch(
+                [sessions[i] for i in batch], [audio[i] for i in batch], [steps[i] for i in batch]
+            )
+            for i, values in zip(batch, own, strict=True):
+                found[i] = values
+        return found, pasts
 
-    def _step(self, audio: Audio, state: Tensor) -> tuple[Frames, list[Tensor]]:
-        """Probabilities [batch, frames] of the next samples [batch, n · step_samples], and the
-        states after them, one a row; `state` is [batch, values]."""
-        with torch.inference_mode():
-            # A copy: torch warns of arrays that may not be written, such as memory maps.
-            block = torch.from_numpy(np.array(audio, np.float32)).to(self.device)
-            parts = torch.split(state, [math.prod(shape) for shape in self._shapes], dim=1)
-            split = [p.reshape(-1, *s) for p, s in zip(parts, self._shapes, strict=True)]
-            logits, after = self.network.step(block, split)
-            joined = torch.cat([tensor.flatten(1) for tensor in after], dim=1)
-            # Each row for itself, so that an idle session doesn't keep a whole batch alive.
-            rows = [row.clone() for row in joined] if len(joined) > 1 else [joined[0]]
-            return logits.float().sigmoid().cpu().numpy(), rows
+    def _past(self, session: Session) -> Past:
+        if session.past is not None:
+            return session.past
+        assert session.slot is not None
+        with self._lock:
+            return self._rings.take(session.slot)
+
+    def _piece(self, past: Past, audio: Audio) -> tuple[Frames, Past]:
+        """Probabilities [frames] of whole steps of one signal, and its past after them."""
+        size = self.network.step_samples
+        parts = min(self._threads, len(audio) // (PART_S * SAMPLE_RATE))
+        if parts < 2:
+            return self._in_turn(past, audio)
+        # Steps after which nothing before them is heard: the past need not be known then.
+        before = -(-self.network.receptive_field // size)
+        length = -(-(len(audio) // size + (parts - 1) * before) // parts)
+        firsts = [i * (length - before) for i in range(parts)]
+        jobs = [
+            self._pool.submit(
+                self._in_turn,
+                self._silent if i else past,
+                audio[first * size : (first + length) * size],
+            )
+            for i, first in enumerate(firsts)
+        ]
+        found = [job.result() for job in jobs]
+        known = before * self.network.step_frames
+        values = [own[known if i else 0 :] for i, (own, _) in enumerate(found)]
+        return np.concatenate(values), found[-1][1]
+
+    def _in_turn(self, past: Past, audio: Audio) -> tuple[Frames, Past]:
+        heard, rows, size = past.audio, past.rows, self.network.step_samples
+        found: list[Frames] = []
+        with self._arrays.computing():
+            for start in range(0, len(audio), PIECE_STEPS * size):
+                line = Line(self.plan, rows)
+                samples = self._arrays.put(audio[start : start + PIECE_STEPS * size])
+                signal = self._arrays.concatenate((heard, samples))
+                found.append(self._arrays.get(self.plan.run(signal[None], line))[0])
+                heard, rows = signal[len(samples) :], line.after
+            return np.concatenate(found), Past(self._arrays.copy(heard), rows)
+
+    def _batch(self, sessions: list[Session], audio: list[Audio], steps: list[int]) -> list[Frames]:
+        """Probabilities [frames] of the next steps of each session; their slots move on.
+
+        Args:
+            steps: of each, the most first.
+        """
+        size, context = self.network.step_samples, self.plan.context
+        block = self._arrays.put(_rectangle(audio, steps, size))
+        found: list[Frames] = []
+        with self._lock:
+            slots = np.array(self._enter(sessions))
+            signal = self._arrays.concatenate((self._rings.audio(slots), block), 1)
+            ready = len(sessions)
+            done: list[tuple[slice, int]] = []
+            for step in range(steps[0]):
+                heard = signal[:ready, step * size : (step + 1) * size + context]
+                if steps[0] > 1:
+                    heard = self._arrays.copy(heard)  # contiguous
+                memory = self._rings.step(slots[:ready], step)
+                found.append(self._arrays.get(self.plan.run(heard, memory)))
+                going_on = sum(1 for count in steps[:ready] if count > step + 1)
+                done.append((slice(going_on, ready), step + 1))
+                ready = going_on
+            for rows, count in done:
+                at = count * size
+                self._rings.move(slots[rows], count, signal[rows, at : at + context])
+        if len(found) == 1:
+            return list(found[0])
+        return [
+            np.concatenate([values[i] for values in found[:count]]) for i, count in enumerate(steps)
+        ]
+
+    def _enter(self, sessions: list[Session]) -> list[int]:
+        """The slots of sessions; who has none gets one."""
+        slots = [session.slot for session in sessions]
+        for i, session in enumerate(sessions):
+            if slots[i] is None:
+                assert session.past is not None
+                if not self._free:
+                    self._free.append(self._slots)
+                    self._slots += 1
+                slot = self._free.pop()
+                self._rings.put(slot, session.past)
+                session.enter(slot, weakref.finalize(session, self._free.append, slot))
+                slots[i] = slot
+        return [slot for slot in slots if slot is not None]
 
 
-def _take(session: Session, outputs: Sequence[Frames]) -> Frames:
-    values = np.concatenate([*outputs, np.zeros(0, np.float32)])
-    skipped = min(session.skip, len(values))
-    session.skip -= skipped
-    session.frames += len(values) - skipped
-    return values[skipped:]
+def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:
+    """[signals, samples] of the whole steps of each, with zeros behind the shorter ones."""
+    whole = steps[0] * size
+    if steps[-1] == steps[0]:
+        rows = [samples if len(samples) == whole else samples[:whole] for samples in audio]
+        return np.concatenate(rows).reshape(len(audio), whole)
+    block = np.zeros((len(audio), whole), np.float32)
+    for row, samples, count in zip(block, audio, steps, strict=True):
+        row[: count * size] = samples[: count * size]
+    return block
+
+
+def _cores() -> int:
+    """That this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _device(name: str) -> torch.device:

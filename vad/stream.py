@@ -12,10 +12,11 @@ from vad.audio import PcmDecoder, Resampler, as_float
 from vad.audio.pcm import usable
 from vad.audio.reader import check_declared_rate
 from vad.config import Segmentation
-from vad.engine import Engine, Frames
+from vad.engine import Engine
 from vad.errors import ParameterError, StreamClosed
 from vad.events import Event, Probabilities, SpeechStopped, StopReason
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
+from vad.session import Frames
 
 
 class Stream:

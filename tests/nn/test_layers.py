@@ -18,6 +18,8 @@ def _layers() -> list[tuple[str, Layer, int]]:
         ("conv", Conv(3, 4, 5), 3),
         ("strided", Conv(3, 4, 7, stride=2), 3),
         ("dilated", Conv(3, 4, 3, dilation=4), 3),
+        ("depthwise", Conv(4, 4, 5, dilation=2, groups=4), 4),
+        ("grouped", Conv(4, 6, 3, groups=2), 4),
         ("unit norm", Conv(3, 4, 5, unit_norm=True, bias=False), 3),
         ("grouped", Conv(4, 6, 3, groups=2), 4),
         ("depthwise", Conv(4, 4, 5, stride=2, dilation=2, groups=4), 4),
@@ -166,6 +168,21 @@ def test_receptive_field_of_nested_layers() -> None:
 def test_a_stride_that_skips_inputs_is_refused() -> None:
     with pytest.raises(ValueError, match="skips"):
         Conv(1, 1, 3, stride=4)
+
+
+def test_groups_hear_only_themselves() -> None:
+    torch.manual_seed(5)
+    conv, x = Conv(4, 6, 3, groups=2), torch.randn(1, 4, 8)
+    changed = x.clone()
+    changed[:, 2:] += 1
+    torch.testing.assert_close(conv(x)[:, :3], conv(changed)[:, :3])
+    assert not torch.allclose(conv(x)[:, 3:], conv(changed)[:, 3:])
+    assert conv.macs() == 6 * 2 * 3
+
+
+def test_groups_that_do_not_divide_the_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 groups"):
+        Conv(4, 6, 3, groups=3)
 
 
 def test_silence_stays_silent_and_quiet_is_not_heard() -> None:

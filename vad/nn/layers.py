@@ -95,6 +95,8 @@ class Conv(Layer):
         self.context = (kernel - 1) * dilation + 1 - stride
         if self.context < 0:
             raise ValueError(f"stride {stride} skips inputs of a kernel of {kernel}")
+        if channels_in % groups or channels_out % groups:
+            raise ValueError(f"{groups} groups do not divide {channels_in} and {channels_out}")
         self.unit_norm = unit_norm
         self.weight = nn.Parameter(torch.empty(channels_out, channels_in // groups, kernel))
         self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
@@ -104,7 +106,7 @@ class Conv(Layer):
             nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def filters(self) -> Tensor:
-        """The weights in use, [channels_out, channels_in, kernel]."""
+        """The weights in use, [channels_out, channels_in / groups, kernel]."""
         if not self.unit_norm:
             return self.weight
         norms: Tensor = self.weight.norm(dim=(1, 2), keepdim=True)
@@ -146,6 +148,21 @@ class Patches(Layer):
         beside = self.weight.shape[2] // 2
         found = functional.conv2d(maps, self.weight, self.bias, (self.bands_stride, 1), (beside, 0))
         return found[:, :, : self.bands_out].flatten(1, 2)
+
+    def as_conv(self) -> Conv:
+        """The same as a plain convolution, whose weights repeat the patch at every pitch."""
+        maps, _, kernel, taps = self.weight.shape
+        bands = self.channels_in // self.maps_in
+        conv = Conv(self.channels_in, maps * self.bands_out, taps)
+        spread = self.weight.new_zeros(maps, self.bands_out, self.maps_in, bands, taps)
+        for out in range(self.bands_out):
+            for k in range(kernel):
+                band = out * self.bands_stride + k - kernel // 2
+                if 0 <= band < bands:
+                    spread[:, out, :, band] = self.weight.detach()[:, :, k]
+        conv.weight.data = spread.flatten(2, 3).flatten(0, 1)
+        conv.bias = nn.Parameter(self.bias.detach().repeat_interleave(self.bands_out))
+        return conv
 
     def macs(self) -> int:
         return self.weight.numel() * self.bands_out

@@ -1,0 +1,78 @@
+"""Both array libraries compute the same, and numpy's does so in one thread."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from vad.nn.arrays import Arrays, Numpy, Torch, arrays_for
+
+BOTH = [Numpy(), Torch(torch.device("cpu"))]
+
+
+@pytest.mark.parametrize("arrays", BOTH)
+def test_functions_are_what_they_say(arrays: Arrays) -> None:
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    w, b = x[:4] + 1, x[0]
+    with arrays.computing():
+        put = arrays.put
+        found = [
+            arrays.relu(put(x)),
+            arrays.abs(put(x)),
+            arrays.log1p(put(x), 1000.0, 0.25),
+            arrays.sigmoid(put(x)),
+            arrays.peak(put(x), 0),
+            arrays.product(put(x), put(w), put(b)),
+            arrays.product(put(x), put(w), None),
+            arrays.take(put(x), put(np.array([2, 0]))),
+            arrays.windows(put(x), (3, 2, 4), (4, 8, 1)),
+            arrays.concatenate((put(x), arrays.zeros(6, 4)), 1),
+        ]
+    expected = [
+        np.where(x > 0, x, 0),
+        np.sqrt(x**2),
+        np.log1p(1000 * np.sqrt(x.astype(np.float64) ** 2)) / 4,
+        1 / (1 + np.exp(-x.astype(np.float64))),
+        x.max(axis=0),
+        x @ w + b,
+        x @ w,
+        x[[2, 0]],
+        np.stack([x[[0, 2]], x[[1, 3]], x[[2, 4]]]),
+        np.pad(x, ((0, 0), (0, 4))),
+    ]
+    for own, true in zip(found, expected, strict=True):
+        np.testing.assert_allclose(arrays.get(own), true, atol=2e-6)
+
+
+def test_a_cpu_computes_with_numpy_and_others_with_torch() -> None:
+    assert isinstance(arrays_for(torch.device("cpu")), Numpy)
+    assert isinstance(arrays_for(torch.device("meta")), Torch)
+
+
+BLAS = """
+import os, sys
+from threadpoolctl import threadpool_info
+if sys.argv[1]:
+    os.environ["OPENBLAS_NUM_THREADS"] = sys.argv[1]
+import numpy
+from vad.nn.arrays import Numpy
+Numpy()
+print(*{each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("", "1"), ("2", str(min(2, os.cpu_count() or 1)))]
+)
+def test_products_have_one_thread_unless_the_environment_says_otherwise(
+    chosen: str, expected: str
+) -> None:
+    environment = {name: text for name, text in os.environ.items() if "NUM_THREADS" not in name}
+    command = [sys.executable, "-c", BLAS, chosen]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert found.stdout.strip() == expected

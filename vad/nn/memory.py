@@ -1,0 +1,215 @@
+"""Where the past of streams is kept for a `vad.nn.plan.Plan`, in two ways.
+
+`Line`: one stream's, in order of time; for a piece of any length.
+
+    past of a convolution [x−4 x−3 x−2 x−1] + piece [x0 x1 x2 …] → the last rows: the new past
+
+`Rings`: that of many streams, each in a slot of its own, for one step of some of them. A
+convolution's rows lie in a ring; a step writes its rows and reads those in its windows, and
+the rest stays where it is.
+
+    slot 7 of a ring   [x5 x6 | x0 x1 x2 x3 x4]    written at step 7 mod 7, read every dilation
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vad.nn.arrays import Array, Arrays
+from vad.nn.plan import Kept, Plan
+
+# Steps for which rings have room beyond the past. So many may be taken and then given up, as
+# if they had not been, for they overwrite nothing that the first of them needs.
+AHEAD = 5
+
+
+Index = NDArray[np.int64]
+
+
+class Past:
+    """What a stream needs of the sound it has had. Its arrays are never written to.
+
+    Attributes:
+        audio: [context] last samples.
+        rows: of each convolution behind the first, [context, channels].
+    """
+
+    def __init__(self, audio: Array, rows: list[Array]) -> None:
+        self.audio, self.rows = audio, rows
+
+    @classmethod
+    def silent(cls, plan: Plan) -> Past:
+        """Before a stream's start: zeros."""
+        zeros = plan.arrays.zeros
+        return cls(zeros(plan.context), [zeros(kept.context, kept.channels) for kept in plan.kept])
+
+
+class Line:
+    """The memory of one stream, for one piece.
+
+    Attributes:
+        after: the rows after the piece.
+    """
+
+    batch = 1
+
+    def __init__(self, plan: Plan, rows: list[Array]) -> None:
+        self._arrays, self._kept, self._rows = plan.arrays, plan.kept, rows
+        self.after = list(rows)
+
+    def windows(self, index: int, x: Array) -> Array:
+        kept = self._kept[index]
+        joined = self._arrays.concatenate((self._rows[index], x))
+        last = joined[len(joined) - kept.context :]
+        # A view of a short piece is hardly larger than what it shows.
+        self.after[index] = self._arrays.copy(last) if len(x) > kept.inputs else last
+        row = kept.channels
+        return self._arrays.windows(
+            joined,
+            (len(x) // kept.stride, kept.kernel, row),
+            (kept.stride * row, kept.dilation * row, 1),
+        )
+
+
+class Rings:
+    """Slots for the pasts of many streams. For one thread at a time.
+
+    Args:
+        plan: whose convolutions they are for.
+        slots: room for so many at first, None for what suits the arrays; it doubles when there
+            are more.
+    """
+
+    def __init__(self, plan: Plan, slots: int | None = None) -> None:
+        self._arrays, self._kept = plan.arrays, plan.kept
+        self._lengths = [kept.context + AHEAD * kept.inputs for kept in plan.kept]
+        self._groups = _groups(plan.kept, self._lengths)
+        self.slots = slots = slots or plan.arrays.slots
+        self._at = np.zeros(slots, np.int64)
+        self._audio = self._arrays.zeros(slots, plan.context)
+        self._rings = [
+            self._arrays.zeros(slots * length, kept.channels)
+            for kept, length in zip(plan.kept, self._lengths, strict=True)
+        ]
+
+    @property
+    def slot_bytes(self) -> int:
+        """What one stream takes."""
+        arrays = (self._at, self._audio, *self._rings)
+        return sum(int(array.nbytes) for array in arrays) // self.slots
+
+    def put(self, slot: int, past: Past) -> None:
+        """Fill a slot."""
+        while slot >= self.slots:
+            self._grow()
+        self._audio[slot], self._at[slot] = past.audio, 0
+        for ring, length, rows in zip(self._rings, self._lengths, past.rows, strict=True):
+            ring[slot * length : slot * length + len(rows)] = rows
+
+    def take(self, slot: int) -> Past:
+        """A copy of what a slot holds."""
+        at, rows = int(self._at[slot]), []
+        for ring, length, kept in zip(self._rings, self._lengths, self._kept, strict=True):
+            order = (at * kept.inputs + np.arange(kept.context)) % length + slot * length
+            rows.append(self._arrays.take(ring, self._arrays.put(order)))
+        return Past(self._arrays.copy(self._audio[slot]), rows)
+
+    def audio(self, slots: Index) -> Array:
+        """The last samples [batch, context] of some streams."""
+        return self._arrays.take(self._audio, self._arrays.put(slots))
+
+    def step(self, slots: Index, ahead: int) -> Step:
+        """The memory of some streams for the step that is `ahead` of where they are."""
+        at = self._at.take(slots) + ahead
+        rows: dict[int, tuple[Array, Array]] = {}
+        for group in self._groups:
+            for member, reads, writes in group.look_up(at, slots):
+                rows[member] = self._arrays.put(reads), self._arrays.put(writes)
+        return Step(self._arrays, self._rings, self._kept, rows, len(slots))
+
+    def move(self, slots: Index, steps: int, audio: Array) -> None:
+        """Take steps as done; `audio` is what the first convolution has of them for the next."""
+        self._at[slots] += steps
+        self._audio[self._arrays.put(slots)] = audio
+
+    def _grow(self) -> None:
+        double, zeros = self._arrays.concatenate, self._arrays.zeros
+        self._audio = double((self._audio, zeros(*self._audio.shape)))
+        self._rings = [double((ring, zeros(*ring.shape))) for ring in self._rings]
+        self._at = np.concatenate([self._at, np.zeros_like(self._at)])
+        self.slots *= 2
+
+
+class Step:
+    """One step of some of the streams in rings."""
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        rings: list[Array],
+        kept: list[Kept],
+        rows: dict[int, tuple[Array, Array]],
+        batch: int,
+    ) -> None:
+        self._arrays, self._rings, self._kept, self._rows = arrays, rings, kept, rows
+        self.batch = batch
+
+    def windows(self, index: int, x: Array) -> Array:
+        ring, kept = self._rings[index], self._kept[index]
+        reads, writes = self._rows[index]
+        ring[writes] = x
+        return self._arrays.take(ring, reads).reshape(-1, kept.kernel, kept.channels)
+
+
+class _Group:
+    """Convolutions whose steps have the same shape, looked up together.
+
+    A table has a row for each position in a ring, and in it the rows that a step there reads,
+    [outputs · kernel], or writes, [inputs].
+    """
+
+    def __init__(self, members: list[int], kept: list[Kept], lengths: list[int]) -> None:
+        self._members = members
+        own = [lengths[i] for i in members]
+        self._shape = kept[members[0]]
+        self._lengths = np.array(own)[:, None]
+        self._starts = np.cumsum([0, *own[:-1]])[:, None]
+        tables = [_tables(kept[i], lengths[i]) for i in members]
+        self._reads = np.concatenate([reads for reads, _ in tables])
+        self._writes = np.concatenate([writes for _, writes in tables])
+
+    def look_up(self, at: Index, slots: Index) -> Iterator[tuple[int, Index, Index]]:
+        """Of each convolution the rows read, [outputs · batch · kernel], and written."""
+        rows = (at * self._shape.inputs % self._lengths + self._starts).ravel()
+        base = (slots * self._lengths)[:, :, None]
+        shape = (*base.shape[:2], -1)
+        reads, writes = (
+            table.take(rows, 0).reshape(shape) for table in (self._reads, self._writes)
+        )
+        reads += base
+        writes += base
+        # Time comes first: [batch, outputs, kernel] → [outputs, batch, kernel].
+        outputs = self._shape.outputs
+        for member, read, write in zip(self._members, reads, writes, strict=True):
+            by_time = read.reshape(len(slots), outputs, -1).swapaxes(0, 1)
+            yield member, by_time.reshape(-1), write.T.reshape(-1)
+
+
+def _tables(kept: Kept, length: int) -> tuple[Index, Index]:
+    """Rows read [length, outputs · kernel] and written [length, inputs] at each position."""
+    position = np.arange(length)[:, None]
+    outputs = np.arange(kept.outputs)[:, None] * kept.stride
+    taps = (outputs + np.arange(kept.kernel) * kept.dilation).ravel()
+    inputs = kept.context + np.arange(kept.inputs)
+    return (position + taps) % length, (position + inputs) % length
+
+
+def _groups(kept: list[Kept], lengths: list[int]) -> list[_Group]:
+    shapes: defaultdict[tuple[int, int, int], list[int]] = defaultdict(list)
+    for i, each in enumerate(kept):
+        shapes[each.inputs, each.outputs, each.kernel].append(i)
+    return [_Group(members, kept, lengths) for members in shapes.values()]
