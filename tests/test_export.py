@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from vad import cli, weights
-from vad.config import DEFAULT_MODEL
 from vad.engine import Engine
 from vad.errors import MissingExtra, ModelError, ParameterError
 from vad.export import export, to_onnx
@@ -227,8 +226,9 @@ def test_every_kind_of_layer_can_be_written(kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model-step.onnx"])
-def test_shipped_files_are_of_the_shipped_weights(name: str) -> None:
+@pytest.mark.parametrize("model", sorted(f.name for f in weights.models_folder().iterdir()))
+def test_shipped_files_are_of_the_shipped_weights(model: str, name: str) -> None:
     """Retrained? `vad export` writes them anew."""
-    folder = weights.models_folder() / DEFAULT_MODEL
+    folder = weights.models_folder() / model
     about = session(str(folder / name)).get_modelmeta().custom_metadata_map
-    assert about["sha256"] == weights.load(DEFAULT_MODEL).sha256
+    assert about["sha256"] == weights.load(model).sha256

@@ -83,3 +83,17 @@ def test_default_model_ships() -> None:
     assert model.network.macs_per_second <= 15_000_000
     assert model.about["lookahead_ms"] == model.network.lookahead_ms
     assert (weights.models_folder() / DEFAULT_MODEL / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", sorted(f.name for f in weights.models_folder().iterdir()))
+def test_shipped_models_are_whole_and_small(name: str) -> None:
+    """Weights, both ONNX files and a card, none above 3 MB."""
+    folder = weights.models_folder() / name
+    files = {file.name: file.stat().st_size for file in folder.iterdir()}
+    assert set(files) == {
+        "README.md", "config.json", "model.safetensors", "model.onnx", "model-step.onnx"
+    }  # fmt: skip
+    assert max(files.values()) < 3_000_000
+    network = weights.load(name).network
+    assert network.lookahead_ms <= 40
+    assert network.macs_per_second <= 15_000_000
