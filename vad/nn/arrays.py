@@ -179,3 +179,10 @@ Arrays = Numpy | Torch
 
 def arrays_for(device: torch.device) -> Arrays:
     return Numpy() if device.type == "cpu" else Torch(device)
+
+
+def cores() -> int:
+    """That this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
