@@ -107,7 +107,7 @@ def test_patches_are_neurons_tied_over_time_and_pitch(bands: int, stride: int) -
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("kernel", [1, 2, 5])
 @pytest.mark.parametrize("bands", [4, 5, 6])
 def test_patches_as_a_plain_convolution(bands: int, kernel: int, stride: int) -> None:
     torch.manual_seed(9)

@@ -47,7 +47,7 @@ def load_teachers(
 
 
 def ensemble(probabilities: Sequence[Tensor]) -> Tensor:
-    """Mean of the teachers' logits, as a probability: `vad.training.labels.combine` in torch."""
+    """Mean of the teachers' logits, as a probability; two err less than either alone."""
     clipped = torch.stack(list(probabilities)).clamp(1e-4, 1 - 1e-4)
     return torch.logit(clipped).mean(dim=0).sigmoid()
 
