@@ -113,7 +113,7 @@ def machine() -> dict[str, Any]:
     packages = ("numpy", "torch", "onnxruntime", "silero-vad")
     return {
         "cpu": info.split("model name", 1)[1].split(":", 1)[1].split("\n", 1)[0].strip(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "vectors": [
             name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags
         ],

@@ -1,0 +1,98 @@
+"""Networks of any size side by side: the rungs of docs/ladder.md, or runs with parts left out.
+
+    python benchmarks/ladder.py MODEL… --dev DEV --noise PACK --false-alarms PACK[:package,…]
+
+A line a model: parameters, multiply-adds, AUC at best shift (the mean of the sets with the small
+ones pooled; timit-nltk at 5 dB), false segments an hour, and how much its probabilities change
+when the sound moves by less than a step. Markdown on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from common import RATE, SPEECH, Table
+from numpy.typing import NDArray
+
+from vad import Detector
+from vad.evaluation.noise import CLEAN, Condition, NoiseBank, load_noise
+from vad.evaluation.peers import convad
+from vad.evaluation.report import Report
+from vad.evaluation.run import evaluate
+from vad.evaluation.sets import load_sets
+from vad.weights import load
+
+SHIFTS_MS = range(1, 20)  # within a step of 20 ms
+COLUMNS = [
+    "model", "parameters", "M MAC/s", "hears back, s", "AUC@shift", "timit 5 dB",
+    "FA / miss at 0.5", "false segments an hour", "change when moved",
+]  # fmt: skip
+
+
+def moved_change(detector: Detector, audio: NDArray[np.float32]) -> float:
+    """Mean |p − p of the same sound some milliseconds later|, over all shifts of a step.
+
+    Between its frames a probability is interpolated, so that a network that answers the same
+    wherever a sound begins gets about zero.
+    """
+    still = detector.probabilities(audio, RATE)
+    frames = np.arange(len(still))
+    changes = []
+    for shift in SHIFTS_MS:
+        moved = detector.probabilities(audio[shift * RATE // 1000 :], RATE)
+        wanted = np.interp(frames[: len(moved)] + shift / 10, frames, still)
+        changes.append(np.abs(moved - wanted).mean())
+    return float(np.mean(changes))
+
+
+def table(folders: list[Path], report: Report, audio: NDArray[np.float32]) -> Table:
+    """One line for each model."""
+    found = Table("ladder", COLUMNS)
+    means = {m.model: m for m in report.means() if m.over == "clean, small pooled"}
+    for folder in folders:
+        model = load(folder)
+        name = folder.name
+        noisy = [r.auc_shifted for r in report.sets if (r.model, r.condition) == (name, "5 dB")]
+        hours = sum(n.hours for n in report.noises if n.model == name)
+        count = sum(n.segments for n in report.noises if n.model == name)
+        change = moved_change(Detector.load(folder), audio)
+        mean = means[name]
+        found.rows.append(
+            [
+                name,
+                f"{model.network.parameter_count:,}",
+                f"{model.network.macs_per_second / 1e6:.1f}",
+                f"{model.network.receptive_field / RATE:.2f}",
+                f"{mean.auc_shifted:.4f}",
+                f"{np.mean(noisy):.4f}" if noisy else "–",
+                f"{mean.false_alarm:.3f} / {mean.miss:.3f}",
+                f"{count / hours:.0f}" if hours else "–",
+                f"{change:.4f}",
+            ]
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--dev", type=Path, required=True)
+    parser.add_argument("--noise", action="append", default=[])
+    parser.add_argument("--false-alarms", action="append", default=[])
+    asked = parser.parse_args()
+    conditions = [CLEAN]
+    if asked.noise:
+        bank = NoiseBank.of([load_noise(place) for place in asked.noise])
+        conditions.append(Condition(5.0, bank, sets=("timit-nltk",)))
+    peers = [convad(Detector.load(folder)) for folder in asked.models]
+    noises = [load_noise(place) for place in asked.false_alarms]
+    report = evaluate(peers, load_sets([asked.dev]), conditions, noises, small_minutes=1.5, draws=1)
+    audio = soundfile.read(SPEECH, dtype="float32")[0]
+    print(table(asked.models, report, audio).markdown())
+
+
+if __name__ == "__main__":
+    main()
