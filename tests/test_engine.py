@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -66,6 +69,29 @@ def test_threads_share_a_long_signal_and_equal_one(threads: int, odd: int) -> No
         parts = [each.push(session, piece) for piece in (before, audio, rest)]
         found.append(np.concatenate([*parts, each.flush(session)]))
     np.testing.assert_allclose(*found, atol=1e-4)
+
+
+FORK = """
+import os, signal
+import numpy as np
+from vad.engine import PART_S, Engine
+from vad.nn import ARCHITECTURES, Network
+engine = Engine(Network(ARCHITECTURES["conv-dense"]), "cpu", threads=2)
+audio = np.zeros(2 * PART_S * 16_000, np.float32)
+engine.probabilities(audio)
+child = os.fork()
+if not child:
+    signal.alarm(20)  # ends it, where it would wait for ever
+    engine.probabilities(audio)
+    os._exit(0)
+print("child:", os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_has_threads_of_its_own() -> None:
+    found = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "child: 0"
 
 
 def test_interleaved_sessions_equal_solo() -> None:

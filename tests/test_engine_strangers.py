@@ -151,6 +151,25 @@ def test_no_memory_for_more_slots_loses_none(monkeypatch: pytest.MonkeyPatch) ->
         gc.collect()
 
 
+def test_what_is_no_number_stays_with_whose_it_is() -> None:
+    """In a batch, and in the slot that it leaves behind."""
+    engine = Engine(NETWORK, "cpu", threads=1)
+    broken, sound = np.full(STEP, np.nan, np.float32), speech(0)
+    sessions = [engine.session() for _ in range(2)]
+    together = [
+        engine.push_many([(sessions[0], broken), (sessions[1], sound[at : at + STEP])])[1]
+        for at in range(0, 100 * STEP, STEP)
+    ]
+    expected = LONE.push(LONE.session(), sound[: 100 * STEP])
+    np.testing.assert_allclose(np.concatenate(together), expected, atol=1e-4)
+    left = sessions[0].slot
+    engine.forget(sessions[0])
+    for at in range(0, 100 * STEP, STEP):
+        again = engine.push_many([(session, sound[at : at + STEP]) for session in sessions])
+    assert sessions[0].slot == left
+    np.testing.assert_allclose(again[0], expected[-len(again[0]) :], atol=1e-4)
+
+
 def test_two_threads_on_one_session_spoil_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody may do that, and what comes of that session is its own affair. But here its slot
     would be given back while a batch that it is in still finds slots for others."""

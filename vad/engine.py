@@ -67,7 +67,6 @@ class Engine:
         # Of the rings, and of who has which slot: two threads on one session spoil no other.
         self._lock = threading.Lock()
         self._threads = threads or cores()
-        self._pool = ThreadPoolExecutor(self._threads, "network")  # starts none until asked
 
     @property
     def state_bytes(self) -> int:
@@ -208,16 +207,12 @@ class Engine:
         # Steps after which nothing before them is heard: the past need not be known then.
         before = -(-self.network.receptive_field // size)
         length = -(-(len(audio) // size + (parts - 1) * before) // parts)
-        firsts = [i * (length - before) for i in range(parts)]
-        jobs = [
-            self._pool.submit(
-                self._in_turn,
-                self._silent if i else past,
-                audio[first * size : (first + length) * size],
-            )
-            for i, first in enumerate(firsts)
-        ]
-        found = [job.result() for job in jobs]
+        firsts = [i * (length - before) * size for i in range(parts)]
+        pieces = [audio[first : first + length * size] for first in firsts]
+        pasts = [past, *[self._silent] * (parts - 1)]
+        # Threads that stay would be missing in a fork, which would then wait for them for ever.
+        with ThreadPoolExecutor(parts, "network") as pool:
+            found = list(pool.map(self._in_turn, pasts, pieces))
         known = before * self.network.step_frames
         values = [own[known if i else 0 :] for i, (own, _) in enumerate(found)]
         return np.concatenate(values), found[-1][1]
