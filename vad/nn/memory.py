@@ -154,13 +154,15 @@ class Rings:
         self._audio[self._arrays.put(slots)] = audio
 
     def _grow(self) -> None:
-        double, zeros = self._arrays.concatenate, self._arrays.zeros
-        audio, *rings = (
-            double((array, zeros(*array.shape))) for array in (self._audio, *self._rings)
-        )
+        audio, *rings = (self._doubled(array) for array in (self._audio, *self._rings))
         at = np.concatenate([self._at, np.zeros_like(self._at)])
         # All or nothing: there may not be memory for each of them.
         self._audio, self._rings, self._at, self.slots = audio, rings, at, 2 * self.slots
+
+    def _doubled(self, array: Array) -> Array:
+        twice = self._arrays.zeros(2 * len(array), *array.shape[1:])
+        twice[: len(array)] = array  # the rest stays untouched, and so takes no memory yet
+        return twice
 
 
 class Step:
