@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from vad import weights
 from vad.config import DEFAULT_MODEL
 from vad.engine import PART_S, PIECE_STEPS, Engine
 from vad.errors import ParameterError
+from vad.nn.arrays import Arrays, Numpy, Torch
 from vad.session import Session
 
 Audio = NDArray[np.float32]
@@ -49,8 +51,6 @@ def test_any_chunking_gives_the_same(samples: int, cuts: list[int], seed: int) -
 
 
 def test_long_audio_in_pieces_equals_the_network_in_one() -> None:
-    import torch
-
     audio = noise((PIECE_STEPS + 7) * ENGINE.network.step_samples + 55)
     with torch.inference_mode():
         whole = ENGINE.network(torch.from_numpy(audio)[None])[0].sigmoid().numpy()
@@ -247,9 +247,13 @@ def test_a_session_that_is_forgotten_gives_back_its_slot() -> None:
     assert {session.slot for session in new} == {0, 2}
 
 
-def test_sessions_in_many_threads_equal_solo() -> None:
+@pytest.mark.parametrize("arrays", [Numpy(), Torch(torch.device("cpu"))])
+def test_sessions_in_many_threads_equal_solo(
+    arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Live streams grow the engine's slots while files go through it."""
-    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    monkeypatch.setattr(arrays, "slots", 8)
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu", arrays)
     audio = noise(320 * 40)
     expected = ENGINE.probabilities(audio)
 
@@ -265,6 +269,7 @@ def test_sessions_in_many_threads_equal_solo() -> None:
         together = [*pool.map(live, range(3)), *pool.map(engine.probabilities, [audio] * 3)]
     for found in together:
         np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert engine._rings.slots >= 120
 
 
 def test_unknown_device_is_named() -> None:
