@@ -53,11 +53,6 @@ def test_finds_speech_in_a_real_recording(detector: Detector, data_dir: Path) ->
         ("speech.m4a", 0.05),
         ("speech.webm", 0.05),
         ("speech.mp4", 0.05),
-        pytest.param(
-            "speech-8k-mulaw.wav",
-            0.05,
-            marks=pytest.mark.xfail(reason="a word's last consonant lies above 4 kHz"),
-        ),
     ],
 )
 def test_every_format_gives_the_same_boundaries(
@@ -70,16 +65,19 @@ def test_every_format_gives_the_same_boundaries(
     np.testing.assert_allclose(boundaries(found), boundaries(original), atol=tolerance + 1e-9)
 
 
-def test_mu_law_gives_the_boundaries_of_what_was_coded(
+def test_mu_law_gives_the_boundaries_of_its_original(
     detector: Detector, data_dir: Path, speech: tuple[NDArray[np.float32], int]
 ) -> None:
-    """What was coded has 8 kHz: there, one word's last consonant is gone, so it ends earlier."""
+    """Its original has 8 kHz. Of what the wideband recording holds above 4 kHz, a telephone line
+    brings nothing: there one word, whose last consonant lies up there, ends earlier."""
     audio, rate = speech
-    coded = detector.detect(soxr.resample(audio, rate, 8000), 8000)
-    found = detector.detect(data_dir / "speech-8k-mulaw.wav")
-    np.testing.assert_allclose(boundaries(found), boundaries(coded), atol=0.03 + 1e-9)
-    difference = boundaries(found) - boundaries(detector.detect(data_dir / "speech.wav"))
-    assert (np.abs(difference) <= 0.05 + 1e-9).sum() == difference.size - 1
+    original = io.BytesIO()
+    sf.write(original, soxr.resample(audio, rate, 8000), 8000, format="WAV", subtype="PCM_16")
+    found = boundaries(detector.detect(data_dir / "speech-8k-mulaw.wav"))
+    wanted = boundaries(detector.detect(original.getvalue()))
+    np.testing.assert_allclose(found, wanted, atol=0.03 + 1e-9)
+    difference = found - boundaries(detector.detect(data_dir / "speech.wav"))
+    assert (np.abs(difference) <= 0.05 + 1e-9).sum() >= difference.size - 1
     assert np.abs(difference[:, 0]).max() <= 0.05 + 1e-9
 
 

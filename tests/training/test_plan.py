@@ -83,11 +83,12 @@ def test_stages_may_be_named_changed_and_fresh(plan: Path) -> None:
 def test_shipped_plans_are_read() -> None:
     recipes = Path(__file__).parents[2] / "recipes"
     plans = {f.stem: read_plan(f) for f in recipes.glob("*.toml") if "[[stages]]" in f.read_text()}
-    assert set(plans) == {"base", "ablations"}
-    arbiter, shipped = plans["base"]
+    assert set(plans) == {"base", "tiny", "ablations"}
+    assert {stage.recipe.architectures for stage in plans["base"]} == {("base",)}
+    arbiter, taught = plans["tiny"]
     assert arbiter.recipe.architectures == ("arbiter",)
-    assert shipped.recipe.arbiter == arbiter.folder
-    assert shipped.recipe.architectures == ("base", "tiny", "wide")
+    assert taught.recipe.arbiter == arbiter.folder
+    assert taught.recipe.architectures == ("tiny", "small", "wide")
     baselines = plans["ablations"][:3]
     assert [stage.recipe.seed for stage in baselines] == [1, 2, 3]
     assert len({replace(stage.recipe, seed=1) for stage in baselines}) == 1

@@ -40,10 +40,10 @@ def _layer(kind: str, **arguments: Any) -> Spec:
 
 
 def _filterbank(filters: int, taps: int = 160, stride: int = 80) -> tuple[Spec, ...]:
-    """Learned filters of 10 ms every 5 ms, their loudest response in each 10 ms.
+    """Learned filters of 8 to 12.5 ms every 2.5 or 5 ms, their loudest response in each 10 ms.
 
     More than one position to a frame, since a real filter's response to a tone passes through
-    zero. Twice as many cost twice as much and gain little: docs/ladder.md.
+    zero. Two cost half of what four do.
     """
     return (
         _layer("conv", channels_in=1, channels_out=filters, kernel=taps, stride=stride)
@@ -60,7 +60,8 @@ def _conv(
 ) -> tuple[Spec, ...]:
     return (
         _layer("conv", channels_in=channels_in, channels_out=channels_out, kernel=kernel)
-        | {"stride": stride, "bias": False},
+        | ({"stride": stride} if stride > 1 else {})
+        | {"bias": False},
         *_activation(channels_out),
     )
 
@@ -144,7 +145,21 @@ ARCHITECTURES: dict[str, Architecture] = {
             delay=3,
         ),
         Architecture(
-            "base", _filterbank(64) + _trunk(64, 96, 32, _SENTENCE) + _head(96, 2), delay=3
+            "small", _filterbank(64) + _trunk(64, 96, 32, _SENTENCE) + _head(96, 2), delay=3
+        ),
+        Architecture(
+            "base",
+            _filterbank(48, taps=200, stride=40)
+            + _conv(48, 64)
+            + _POOL
+            + _conv(64, 64)
+            + tuple(
+                _layer("residual", channels=64, kernel=5, dilation=dilation)
+                for dilation in _SENTENCE
+            )
+            + _activation(64)
+            + _head(64, 2),
+            delay=3,
         ),
         Architecture(
             "wide",

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from vad.errors import DataError
 from vad.nn import Network
 from vad.training.draw import Draw
-from vad.training.labels import IGNORE
+from vad.training.labels import IGNORE, SPEECH
 from vad.training.logbook import Logbook
 from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
@@ -84,7 +84,9 @@ def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Te
     taught = heard != UNTAUGHT
     doubtful = labels == IGNORE
     known = ~doubtful | taught
-    share = torch.where(doubtful, 1.0, recipe.teacher) * taught
+    pauses = recipe.teacher if recipe.teacher_in_pauses is None else recipe.teacher_in_pauses
+    share = torch.where(labels == SPEECH, recipe.teacher, pauses)
+    share = torch.where(doubtful, 1.0, share) * taught
     target = torch.lerp(labels.clamp_min(0).float(), heard.clamp_min(0), share)
     target = target.clamp(recipe.smoothing, 1 - recipe.smoothing)
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known

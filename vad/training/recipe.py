@@ -70,6 +70,8 @@ class Recipe:
         teacher: share of the target, in scenes with speech, that is what a reference detector
             makes of the mixed scene. It knows pauses inside talk from silence, and speech that
             can still be heard from speech that is drowned, which the clean clip's labels don't.
+        teacher_in_pauses: the same where the clean clip holds no speech, if not `teacher`. What
+            teachers take for speech there is a cough or a door: the label knows better.
         taught: share of the scenes with speech that the references hear.
         arbiter: a model that hears them too, as a further reference: an earlier stage of the
             plan, or the name or folder of a model.
@@ -89,6 +91,7 @@ class Recipe:
     ema: float = 0.999
     worst_tenth: float = 0.5
     teacher: float = 0.0
+    teacher_in_pauses: float | None = None
     taught: float = 0.6
     arbiter: str = ""
     smoothing: float = 0.01
