@@ -252,14 +252,11 @@ class Engine:
                 going_on = sum(1 for count in steps[:ready] if count > step + 1)
                 done.append((slice(going_on, ready), step + 1))
                 ready = going_on
-            for rows, count in done:
+            values = list(found[0]) if len(found) == 1 else _each(found, steps)
+            for rows, count in done:  # last: nothing that could fail follows
                 at = count * size
                 self._rings.move(slots[rows], count, signal[rows, at : at + context])
-        if len(found) == 1:
-            return list(found[0])
-        return [
-            np.concatenate([values[i] for values in found[:count]]) for i, count in enumerate(steps)
-        ]
+        return values
 
     def _enter(self, sessions: list[Session]) -> list[int]:
         """The slots of sessions; who has none gets one."""
@@ -269,6 +266,13 @@ class Engine:
                 slot = self._rings.lend(session.past)
                 session.enter(slot, weakref.finalize(session, self._rings.free.append, slot))
         return [session.slot for session in sessions if session.slot is not None]
+
+
+def _each(found: list[Frames], steps: list[int]) -> list[Frames]:
+    """Of each signal what was found at its steps."""
+    return [
+        np.concatenate([values[i] for values in found[:count]]) for i, count in enumerate(steps)
+    ]
 
 
 def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:

@@ -150,8 +150,8 @@ class Rings:
 
     def move(self, slots: Index, steps: int, audio: Array) -> None:
         """Take steps as done; `audio` is what the first convolution has of them for the next."""
-        self._at[slots] += steps
         self._audio[self._arrays.put(slots)] = audio
+        self._at[slots] += steps
 
     def _grow(self) -> None:
         audio, *rings = (self._doubled(array) for array in (self._audio, *self._rings))
