@@ -7,13 +7,14 @@ message in fifty: what WebSockets in Python cost by themselves.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import numpy as np
@@ -25,7 +26,31 @@ from peers import RATE, SILERO_CHUNK
 from silero_vad import VADIterator, load_silero_vad
 
 
-def silero_app() -> FastAPI:
+async def silero(socket: WebSocket) -> None:
+    iterator = VADIterator(load_silero_vad(onnx=True), sampling_rate=RATE)
+    pending = np.zeros(0, np.float32)
+    while True:
+        samples = np.frombuffer(await socket.receive_bytes(), np.int16)
+        pending = np.concatenate([pending, samples.astype(np.float32) / 32768])
+        while len(pending) >= SILERO_CHUNK:
+            event = iterator(torch.from_numpy(pending[:SILERO_CHUNK]))
+            pending = pending[SILERO_CHUNK:]
+            if event:
+                kind = "speech_started" if "start" in event else "speech_stopped"
+                await socket.send_json({"type": kind, **event})
+
+
+async def echo(socket: WebSocket) -> None:
+    for count in itertools.count(1):
+        await socket.receive_bytes()
+        if count % 50 == 0:
+            await socket.send_json({"type": "speech_started"})
+
+
+STREAMS = {"silero": silero, "echo": echo}
+
+
+def app(kind: str) -> FastAPI:
     app = FastAPI()
 
     @app.get("/healthz/ready")
@@ -35,48 +60,10 @@ def silero_app() -> FastAPI:
     @app.websocket("/v1/vad/stream")
     async def stream(socket: WebSocket) -> None:
         await socket.accept()
-        iterator = VADIterator(load_silero_vad(onnx=True), sampling_rate=RATE)
-        pending = np.zeros(0, np.float32)
-        try:
-            while True:
-                samples = np.frombuffer(await socket.receive_bytes(), np.int16)
-                pending = np.concatenate([pending, samples.astype(np.float32) / 32768])
-                while len(pending) >= SILERO_CHUNK:
-                    event = iterator(torch.from_numpy(pending[:SILERO_CHUNK]))
-                    pending = pending[SILERO_CHUNK:]
-                    if event:
-                        kind = "speech_started" if "start" in event else "speech_stopped"
-                        await socket.send_json({"type": kind, **event})
-        except (WebSocketDisconnect, RuntimeError):
-            return
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await STREAMS[kind](socket)
 
     return app
-
-
-def echo_app() -> FastAPI:
-    app = FastAPI()
-
-    @app.get("/healthz/ready")
-    def ready() -> None:
-        pass
-
-    @app.websocket("/v1/vad/stream")
-    async def stream(socket: WebSocket) -> None:
-        await socket.accept()
-        count = 0
-        try:
-            while True:
-                await socket.receive_bytes()
-                count += 1
-                if count % 50 == 0:
-                    await socket.send_json({"type": "speech_started"})
-        except (WebSocketDisconnect, RuntimeError):
-            return
-
-    return app
-
-
-APPS = {"silero": silero_app, "echo": echo_app}
 
 
 @contextmanager
@@ -129,5 +116,5 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     uvicorn.run(
-        APPS[sys.argv[1]](), host="127.0.0.1", port=int(sys.argv[2]), log_level="error", ws="auto"
+        app(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), log_level="error", ws="auto"
     )

@@ -20,12 +20,11 @@ import numpy as np
 from common import CHUNK, RATE, Table, finish, speech
 from numpy.typing import NDArray
 from servers import server
-from service_load import EVENTS
+from service_load import EVENTS, PATH
 from websockets_raw import Client, frame
 
 from vad import Detector, SpeechDiscarded, SpeechStarted, SpeechStopped
 
-PATH = "/v1/vad/stream?sample_rate=16000&encoding=pcm_s16le"
 FRAMES = 6000  # of a minute
 
 

@@ -146,8 +146,6 @@ def server(arguments: argparse.Namespace) -> Iterator[tuple[int, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = {"VAD_PORT": str(port), "VAD_DEVICE": arguments.device}
-    if arguments.torch_threads:
-        settings["VAD_TORCH_THREADS"] = str(arguments.torch_threads)
     process = subprocess.Popen(
         [sys.executable, "-m", "service"],
         cwd=ROOT,
@@ -236,7 +234,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="of each run")
     parser.add_argument("--hours", type=float, default=2, help="of the uploaded file")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--torch-threads", type=int)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "long.wav")

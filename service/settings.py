@@ -90,11 +90,6 @@ class Settings(BaseSettings):
 
     model: str = Field(default=DEFAULT_MODEL, description="name or path of the weights")
     device: str = Field(default="auto", description="cpu, cuda, cuda:0, … or auto")
-    torch_threads: int = Field(
-        default=1,
-        ge=1,
-        description="for one step of the network, whose parts are too small to gain by more",
-    )
     file_workers: int = Field(
         default=1, ge=1, description="files that are decoded at the same time"
     )

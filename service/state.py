@@ -7,7 +7,6 @@ from enum import Enum
 from functools import partial
 
 import structlog
-import torch
 
 from service.batcher import Batcher
 from service.decode_pool import DecodePool
@@ -37,13 +36,12 @@ SWITCH_S = 0.0002
 
 
 def load(settings: Settings) -> Detector:
-    """Loads the model that the settings name, torch's number of threads being set before.
+    """Loads the model that the settings name.
 
     Raises:
         ModelError: the model cannot be loaded.
         ParameterError: there is no such device.
     """
-    torch.set_num_threads(settings.torch_threads)
     return Detector.load(settings.model, device=settings.device)
 
 

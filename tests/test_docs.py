@@ -5,6 +5,7 @@ Their blocks are run by test_readme.py.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
@@ -52,6 +53,21 @@ def run(*command: str, timeout: float = 120) -> str:
 
 def test_nothing_that_is_generated_is_stale() -> None:
     assert "nothing is stale" in run(sys.executable, "docs/generate.py", "--check")
+
+
+def test_every_call_and_parameter_of_silero_is_mapped() -> None:
+    silero = pytest.importorskip("silero_vad")
+    page = (ROOT / "docs/from-silero-vad.md").read_text(encoding="utf-8")
+    for name in silero.__all__:
+        assert f"`{name}" in page or f" {name}(" in page, name
+    for call in (silero.load_silero_vad, silero.get_speech_timestamps, silero.VADIterator):
+        for name in inspect.signature(call).parameters:
+            mapped = f"`{name}=" in page or name in ("audio", "model", *_OF_ONE_FORM)
+            assert mapped, f"{call.__name__}({name})"
+
+
+# Of `load_silero_vad`, for the network that hears whole sequences.
+_OF_ONE_FORM = ("sequence", "max_frames")
 
 
 def test_a_change_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

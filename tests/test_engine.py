@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,6 +18,7 @@ from vad import weights
 from vad.config import DEFAULT_MODEL
 from vad.engine import PART_S, PIECE_STEPS, Engine
 from vad.errors import ParameterError
+from vad.nn.arrays import Arrays, Numpy, Torch
 from vad.session import Session
 
 Audio = NDArray[np.float32]
@@ -46,8 +51,6 @@ def test_any_chunking_gives_the_same(samples: int, cuts: list[int], seed: int) -
 
 
 def test_long_audio_in_pieces_equals_the_network_in_one() -> None:
-    import torch
-
     audio = noise((PIECE_STEPS + 7) * ENGINE.network.step_samples + 55)
     with torch.inference_mode():
         whole = ENGINE.network(torch.from_numpy(audio)[None])[0].sigmoid().numpy()
@@ -66,6 +69,29 @@ def test_threads_share_a_long_signal_and_equal_one(threads: int, odd: int) -> No
         parts = [each.push(session, piece) for piece in (before, audio, rest)]
         found.append(np.concatenate([*parts, each.flush(session)]))
     np.testing.assert_allclose(*found, atol=1e-4)
+
+
+FORK = """
+import os, signal
+import numpy as np
+from vad.engine import PART_S, Engine
+from vad.nn import ARCHITECTURES, Network
+engine = Engine(Network(ARCHITECTURES["conv-dense"]), "cpu", threads=2)
+audio = np.zeros(2 * PART_S * 16_000, np.float32)
+engine.probabilities(audio)
+child = os.fork()
+if not child:
+    signal.alarm(20)  # ends it, where it would wait for ever
+    engine.probabilities(audio)
+    os._exit(0)
+print("child:", os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_has_threads_of_its_own() -> None:
+    found = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "child: 0"
 
 
 def test_interleaved_sessions_equal_solo() -> None:
@@ -221,9 +247,13 @@ def test_a_session_that_is_forgotten_gives_back_its_slot() -> None:
     assert {session.slot for session in new} == {0, 2}
 
 
-def test_sessions_in_many_threads_equal_solo() -> None:
+@pytest.mark.parametrize("arrays", [Numpy(), Torch(torch.device("cpu"))])
+def test_sessions_in_many_threads_equal_solo(
+    arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Live streams grow the engine's slots while files go through it."""
-    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    monkeypatch.setattr(arrays, "slots", 8)
+    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu", arrays)
     audio = noise(320 * 40)
     expected = ENGINE.probabilities(audio)
 
@@ -239,6 +269,7 @@ def test_sessions_in_many_threads_equal_solo() -> None:
         together = [*pool.map(live, range(3)), *pool.map(engine.probabilities, [audio] * 3)]
     for found in together:
         np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert engine._rings.slots >= 120
 
 
 def test_unknown_device_is_named() -> None:

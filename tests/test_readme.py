@@ -23,7 +23,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SERVICE = "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True)

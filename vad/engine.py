@@ -13,7 +13,6 @@ slot is ever two sessions', so that they cannot touch each other.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ import torch
 from vad.errors import ParameterError
 from vad.frames import SAMPLE_RATE, frame_count
 from vad.nn import Network, fold_norms
-from vad.nn.arrays import Arrays, arrays_for
+from vad.nn.arrays import Arrays, arrays_for, cores
 from vad.nn.memory import AHEAD, Line, Past, Rings
 from vad.nn.plan import Plan
 from vad.session import NOTHING, Audio, Frames, Session
@@ -65,11 +64,9 @@ class Engine:
         self._arrays = self.plan.arrays
         self._silent = Past.silent(self.plan)
         self._rings = Rings(self.plan)
-        self._lock = threading.Lock()  # of the rings
-        self._threads = threads or _cores()
-        self._pool = ThreadPoolExecutor(self._threads, "network")  # starts none until asked
-        self._free: list[int] = []
-        self._slots = 0
+        # Of the rings, and of who has which slot: two threads on one session spoil no other.
+        self._lock = threading.Lock()
+        self._threads = threads or cores()
 
     @property
     def state_bytes(self) -> int:
@@ -78,7 +75,7 @@ class Engine:
 
     def session(self) -> Session:
         """A new signal."""
-        return Session(self._silent, self.network.delay)
+        return Session(self, self._silent, self.network.delay)
 
     def push(self, session: Session, audio: Audio) -> Frames:
         """Probabilities of the frames that `audio`, [samples] at 16 kHz, completes."""
@@ -94,14 +91,20 @@ class Engine:
 
         Returns:
             The probabilities of each, in order.
+
+        Raises:
+            ValueError: another engine's session, or one twice.
         """
+        sessions = [session for session, _ in pushes]
+        self._check(sessions)
         size = self.network.step_samples
         audio = [session.behind(samples) for session, samples in pushes]
         steps = [len(samples) // size for samples in audio]
         with self._arrays.computing():
-            found, pasts = self._run([session for session, _ in pushes], audio, steps)
-        for i, past in pasts.items():
-            pushes[i][0].settle(past)
+            found, pasts = self._run(sessions, audio, steps)
+        with self._lock:
+            for i, past in pasts.items():
+                sessions[i].settle(past)
         return [
             session.take(len(samples), whole, count * size, values)
             for (session, samples), whole, count, values in zip(
@@ -119,6 +122,7 @@ class Engine:
             frames: how many there are since the start; None counts the samples received,
                 which a resampler on the way may have held back or rounded.
         """
+        self._check([session])
         total = frame_count(session.samples, SAMPLE_RATE) if frames is None else frames
         wanted = total - session.frames
         if wanted <= 0:
@@ -138,8 +142,10 @@ class Engine:
 
         What is left of a step is filled with zeros, so that steps keep their place in time.
         """
+        self._check([session])
         session.pending = np.zeros(len(session.pending), np.float32)
-        session.settle(self._silent)
+        with self._lock:
+            session.settle(self._silent)
 
     def probabilities(self, audio: Audio) -> Frames:
         """[ceil(samples / 160)] probabilities of a whole signal [samples] at 16 kHz."""
@@ -179,12 +185,18 @@ class Engine:
                 found[i] = values
         return found, pasts
 
+    def _check(self, sessions: Sequence[Session]) -> None:
+        if len({id(session) for session in sessions if session.engine is self}) < len(sessions):
+            raise ValueError("each session must be this engine's, and there once")
+
     def _past(self, session: Session) -> Past:
-        if session.past is not None:
-            return session.past
-        assert session.slot is not None
+        if (past := session.past) is not None:
+            return past
         with self._lock:
-            return self._rings.take(session.slot)
+            if session.slot is not None:
+                return self._rings.take(session.slot)
+            assert session.past is not None
+            return session.past
 
     def _piece(self, past: Past, audio: Audio) -> tuple[Frames, Past]:
         """Probabilities [frames] of whole steps of one signal, and its past after them."""
@@ -195,16 +207,12 @@ class Engine:
         # Steps after which nothing before them is heard: the past need not be known then.
         before = -(-self.network.receptive_field // size)
         length = -(-(len(audio) // size + (parts - 1) * before) // parts)
-        firsts = [i * (length - before) for i in range(parts)]
-        jobs = [
-            self._pool.submit(
-                self._in_turn,
-                self._silent if i else past,
-                audio[first * size : (first + length) * size],
-            )
-            for i, first in enumerate(firsts)
-        ]
-        found = [job.result() for job in jobs]
+        firsts = [i * (length - before) * size for i in range(parts)]
+        pieces = [audio[first : first + length * size] for first in firsts]
+        pasts = [past, *[self._silent] * (parts - 1)]
+        # Threads that stay would be missing in a fork, which would then wait for them for ever.
+        with ThreadPoolExecutor(parts, "network") as pool:
+            found = list(pool.map(self._in_turn, pasts, pieces))
         known = before * self.network.step_frames
         values = [own[known if i else 0 :] for i, (own, _) in enumerate(found)]
         return np.concatenate(values), found[-1][1]
@@ -244,29 +252,27 @@ class Engine:
                 going_on = sum(1 for count in steps[:ready] if count > step + 1)
                 done.append((slice(going_on, ready), step + 1))
                 ready = going_on
-            for rows, count in done:
+            values = list(found[0]) if len(found) == 1 else _each(found, steps)
+            for rows, count in done:  # last: nothing that could fail follows
                 at = count * size
                 self._rings.move(slots[rows], count, signal[rows, at : at + context])
-        if len(found) == 1:
-            return list(found[0])
-        return [
-            np.concatenate([values[i] for values in found[:count]]) for i, count in enumerate(steps)
-        ]
+        return values
 
     def _enter(self, sessions: list[Session]) -> list[int]:
         """The slots of sessions; who has none gets one."""
-        slots = [session.slot for session in sessions]
-        for i, session in enumerate(sessions):
-            if slots[i] is None:
+        for session in sessions:
+            if session.slot is None:
                 assert session.past is not None
-                if not self._free:
-                    self._free.append(self._slots)
-                    self._slots += 1
-                slot = self._free.pop()
-                self._rings.put(slot, session.past)
-                session.enter(slot, weakref.finalize(session, self._free.append, slot))
-                slots[i] = slot
-        return [slot for slot in slots if slot is not None]
+                slot = self._rings.lend(session.past)
+                session.enter(slot, weakref.finalize(session, self._rings.free.append, slot))
+        return [session.slot for session in sessions if session.slot is not None]
+
+
+def _each(found: list[Frames], steps: list[int]) -> list[Frames]:
+    """Of each signal what was found at its steps."""
+    return [
+        np.concatenate([values[i] for values in found[:count]]) for i, count in enumerate(steps)
+    ]
 
 
 def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:
@@ -279,13 +285,6 @@ def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:
     for row, samples, count in zip(block, audio, steps, strict=True):
         row[: count * size] = samples[: count * size]
     return block
-
-
-def _cores() -> int:
-    """That this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _device(name: str) -> torch.device:

@@ -118,7 +118,7 @@ class _Graph:
             case Conv():
                 return self.conv(layer, x)
             case Patches():
-                return self.patches(layer, x)
+                return self.conv(layer.as_conv(), x)
             case Pool(stride=size):
                 return self.node("MaxPool", x, kernel_shape=[size], strides=[size])
             case Abs():
@@ -145,34 +145,19 @@ class _Graph:
         return x
 
     def conv(self, layer: Conv, x: str) -> str:
-        x, past = self.past(layer, x)
+        pads = [0, 0]
+        if layer.context and self.streaming:
+            x = self.with_past(layer, x)
+        else:
+            pads = [layer.context, 0]
         tensors = [layer.filters()] + ([] if layer.bias is None else [layer.bias])
         values = [self.constant(tensor.detach().numpy()) for tensor in tensors]
         return self.node(
             "Conv", x, *values, strides=[layer.stride], dilations=[layer.dilation],
-            group=layer.groups, pads=[past, 0],
+            group=layer.groups, pads=pads,
         )  # fmt: skip
 
-    def patches(self, layer: Patches, x: str) -> str:
-        """[batch, maps × bands, time] as pictures of bands × time, and back."""
-        x, past = self.past(layer, x)
-        maps_out, maps_in, kernel, _ = layer.weight.shape
-        below = kernel // 2
-        values = [self.constant(t.detach().numpy()) for t in (layer.weight, layer.bias)]
-        bands = layer.channels_in // maps_in
-        found = self.node(
-            "Conv", self.node("Reshape", x, self.whole(0, maps_in, bands, -1)), *values,
-            strides=[layer.bands_stride, 1], pads=[below, past, kernel - 1 - below, 0],
-        )  # fmt: skip
-        return self.node("Reshape", found, self.whole(0, maps_out * layer.bands_out, -1))
-
-    def past(self, layer: Layer, x: str) -> tuple[str, int]:
-        """`x` with the state in front, or as it is and how many zeros stand for the past."""
-        if layer.context and self.streaming:
-            return self.with_past(layer, x), 0
-        return x, layer.context
-
-    def with_past(self, layer: Layer, x: str) -> str:
+    def with_past(self, layer: Conv, x: str) -> str:
         """`x` with the layer's state in front; what comes last is its next state."""
         number = len(self.inputs) - 1  # the audio came first
         state, after = f"state_{number}", f"next_state_{number}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from vad.engine import Engine
     from vad.nn.memory import Past
 
 Audio = NDArray[np.float32]
@@ -18,9 +19,10 @@ NOTHING = np.zeros(0, np.float32)
 
 
 class Session:
-    """One signal. Made by `Engine.session`.
+    """One signal. Made by `Engine.session`; for one caller at a time.
 
     Attributes:
+        engine: whose it is.
         past: of the network's layers, while the session has no slot.
         slot: of the engine's, while it has one.
         pending: samples that do not fill a step yet.
@@ -30,7 +32,8 @@ class Session:
             first `delay` speak of time before the start, and some may have gone out with a flush.
     """
 
-    def __init__(self, past: Past, delay: int) -> None:
+    def __init__(self, engine: Engine, past: Past, delay: int) -> None:
+        self.engine = engine
         self.past: Past | None = past
         self.slot: int | None = None
         self._leave: Callable[[], object] | None = None

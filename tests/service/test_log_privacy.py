@@ -16,7 +16,6 @@ from service import Settings, create_app
 from .conftest import LOUD_PCM, SPEECH_WAV, EnergyDetector, EnergyEngine, rest
 
 KEY, WRONG = "the-right-key-1234567", "a-wrong-key-7654321"
-RIGHT = {"Authorization": f"Bearer {KEY}"}
 STREAM = "/v1/vad/stream"
 
 

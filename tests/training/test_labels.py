@@ -10,7 +10,6 @@ from vad.training.labels import (
     IGNORE,
     NON_SPEECH,
     SPEECH,
-    combine,
     dilate,
     drop_short,
     fill_short,
@@ -80,12 +79,6 @@ def test_energy_is_that_of_the_frame() -> None:
 def test_intervals_by_centre() -> None:
     assert from_intervals([(0.004, 0.026)], 4).tolist() == [1, 1, 1, 0]
     assert from_intervals([(0.006, 0.024)], 4).tolist() == [0, 1, 0, 0]
-
-
-def test_combine_is_the_mean_logit() -> None:
-    half = combine([np.array([0.9], np.float32), np.array([0.1], np.float32)])
-    assert np.allclose(half, 0.5)
-    assert np.isfinite(combine([np.array([0.0, 1.0], np.float32)] * 2)).all()
 
 
 @given(masks, st.integers(0, 5))

@@ -15,7 +15,6 @@ from vad.evaluation import peers
 from vad.evaluation.metrics import moved_earlier
 from vad.training import teachers
 from vad.training.firered import FireRed
-from vad.training.labels import combine
 from vad.training.silero import LATE_FRAMES, Silero
 from vad.training.teachers import ensemble, hear_each, load_teachers
 
@@ -111,12 +110,10 @@ def test_hears_in_float32_within_autocast_and_may_stand_in_a_loss(name: str, spe
     assert not any(parameter.requires_grad for parameter in teacher(name).parameters())
 
 
-def test_ensemble_is_the_labels_rule(speech: Audio) -> None:
-    rng = np.random.default_rng(0)
-    first, second = (rng.random((3, 50)).astype(np.float32) ** 8 for _ in range(2))
-    first[0, :2] = 0, 1
-    found = ensemble([torch.tensor(first), torch.tensor(second)])
-    np.testing.assert_allclose(found, combine([first, second]), atol=1e-6)
+def test_ensemble_is_the_mean_logit() -> None:
+    """Odds of 9 and 1/9 make 1, odds of 16 and 1 make 4; who is certain decides nothing alone."""
+    found = ensemble([torch.tensor([0.9, 16 / 17, 1.0, 0.0]), torch.tensor([0.1, 0.5, 0.0, 0.0])])
+    torch.testing.assert_close(found, torch.tensor([0.5, 0.8, 0.5, 1e-4]), atol=3e-5, rtol=0)
 
 
 def test_each_signal_is_heard_as_if_alone(speech: Audio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,18 @@ def test_networks_beside_are_written_each_to_its_folder(
     assert set(json.loads(log[0])) == {"step", "loss", "loss.conv-pool-dense", "rate"}
 
 
+def test_a_network_that_goes_on_alone_stays_in_its_folder(
+    cache: list[Cached], tmp_path: Path
+) -> None:
+    recipe(tmp_path, "both", beside=["conv-pool-dense"])
+    recipe(tmp_path, "one", seed=2)
+    stages = plan(tmp_path, 'recipe = "both.toml"', 'recipe = "one.toml"')
+    place = trained(stages, tmp_path, cache)
+    assert sorted(each.name for each in place.iterdir()) == ["conv-dense", "conv-pool-dense"]
+    tuned, left = (weights.load(place / name) for name in ("conv-dense", "conv-pool-dense"))
+    assert (tuned.about["recipe"]["seed"], left.about["recipe"]["seed"]) == (2, 1)
+
+
 def test_a_fresh_stage_forgets_what_came_before(cache: list[Cached], tmp_path: Path) -> None:
     for name, stages in {
         "alone": ['recipe = "second.toml"'],

@@ -7,8 +7,8 @@ takes logarithms in half the time; results differ by rounding only.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from vad.nn.precision import full_float32
+
 Array = Any  # of the library in use
 Host = NDArray[Any]
-
 
 _CHOSEN = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -90,9 +91,10 @@ class Numpy:
         return y
 
     def relu(self, x: Array, out: Array | None = None) -> Array:
-        if len(self._zeros) < x.shape[1]:
-            self._zeros = np.zeros(x.shape[1], np.float32)
-        return np.maximum(x, self._zeros[: x.shape[1]], out=out)
+        zeros = self._zeros  # another thread may put a shorter row there
+        if len(zeros) < x.shape[1]:
+            zeros = self._zeros = np.zeros(x.shape[1], np.float32)
+        return np.maximum(x, zeros[: x.shape[1]], out=out)
 
     def abs(self, x: Array, out: Array | None = None) -> Array:
         return np.abs(x, out=out)
@@ -125,8 +127,10 @@ class Torch:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def computing(self) -> AbstractContextManager[object]:
-        return torch.inference_mode()
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        with torch.inference_mode(), full_float32(self.device):
+            yield
 
     def put(self, values: Host) -> Array:
         # torch warns of arrays that may not be written, such as memory maps.
@@ -175,3 +179,10 @@ Arrays = Numpy | Torch
 
 def arrays_for(device: torch.device) -> Arrays:
     return Numpy() if device.type == "cpu" else Torch(device)
+
+
+def cores() -> int:
+    """That this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -82,6 +82,9 @@ class Rings:
         plan: whose convolutions they are for.
         slots: room for so many at first, None for what suits the arrays; it doubles when there
             are more.
+
+    Attributes:
+        free: slots that were lent and given back; any thread may append to it at any time.
     """
 
     def __init__(self, plan: Plan, slots: int | None = None) -> None:
@@ -89,6 +92,8 @@ class Rings:
         self._lengths = [kept.context + AHEAD * kept.inputs for kept in plan.kept]
         self._groups = _groups(plan.kept, self._lengths)
         self.slots = slots = slots or plan.arrays.slots
+        self.free: list[int] = []
+        self._lent = 0  # no slot from here on has been lent yet
         self._at = np.zeros(slots, np.int64)
         self._audio = self._arrays.zeros(slots, plan.context)
         self._rings = [
@@ -101,6 +106,18 @@ class Rings:
         """What one stream takes."""
         arrays = (self._at, self._audio, *self._rings)
         return sum(int(array.nbytes) for array in arrays) // self.slots
+
+    def lend(self, past: Past) -> int:
+        """Fill a slot that is nobody's, and give its number."""
+        slot = self.free.pop() if self.free else self._lent
+        try:
+            self.put(slot, past)
+        except BaseException:
+            if slot < self._lent:
+                self.free.append(slot)
+            raise
+        self._lent = max(self._lent, slot + 1)
+        return slot
 
     def put(self, slot: int, past: Past) -> None:
         """Fill a slot."""
@@ -133,15 +150,19 @@ class Rings:
 
     def move(self, slots: Index, steps: int, audio: Array) -> None:
         """Take steps as done; `audio` is what the first convolution has of them for the next."""
-        self._at[slots] += steps
         self._audio[self._arrays.put(slots)] = audio
+        self._at[slots] += steps
 
     def _grow(self) -> None:
-        double, zeros = self._arrays.concatenate, self._arrays.zeros
-        self._audio = double((self._audio, zeros(*self._audio.shape)))
-        self._rings = [double((ring, zeros(*ring.shape))) for ring in self._rings]
-        self._at = np.concatenate([self._at, np.zeros_like(self._at)])
-        self.slots *= 2
+        audio, *rings = (self._doubled(array) for array in (self._audio, *self._rings))
+        at = np.concatenate([self._at, np.zeros_like(self._at)])
+        # All or nothing: there may not be memory for each of them.
+        self._audio, self._rings, self._at, self.slots = audio, rings, at, 2 * self.slots
+
+    def _doubled(self, array: Array) -> Array:
+        twice = self._arrays.zeros(2 * len(array), *array.shape[1:])
+        twice[: len(array)] = array  # the rest stays untouched, and so takes no memory yet
+        return twice
 
 
 class Step:

@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from vad.errors import CorruptModel
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.training.batched import full_float32, in_blocks
+from vad.nn.precision import full_float32
+from vad.training.batched import in_blocks
 from vad.training.bundle import Bundle, read_bundle
 
 WINDOW = 400  # samples: 25 ms
@@ -80,7 +81,8 @@ class FireRed(nn.Module):
         frames = frame_count(audio.shape[1], SAMPLE_RATE)
         if not frames or not len(audio):
             return audio.new_zeros(len(audio), frames)
-        with full_float32(audio.device):
+        # Not `torch.inference_mode`: what it makes may not stand in a loss.
+        with torch.no_grad(), full_float32(audio.device):
             windows = self._windows(audio)
             index = torch.arange(-1, frames - 1, device=audio.device)
             return windows[:, index.clamp(0, windows.shape[1] - 1)]

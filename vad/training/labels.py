@@ -11,7 +11,7 @@ frame is ignored by the loss rather than guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ from vad.frames import HOP_MS, HOP_SAMPLES, frame_count
 
 Labels = NDArray[np.int8]
 Probabilities = NDArray[np.float32]
-Reference = Callable[[NDArray[np.float32]], Probabilities]
 SPEECH, NON_SPEECH, IGNORE = 1, 0, -1
 
 
@@ -84,13 +83,6 @@ def frame_energy_db(audio: NDArray[np.float32]) -> NDArray[np.float64]:
     starts = np.arange(frames) * HOP_SAMPLES
     windows = power[starts + 2 * HOP_SAMPLES] - power[starts]
     return np.asarray(10 * np.log10(windows / (2 * HOP_SAMPLES) + 1e-10))
-
-
-def combine(references: Sequence[Probabilities]) -> Probabilities:
-    """Mean of the references' logits, as a probability; two err less than either alone."""
-    clipped = [np.clip(p, 1e-4, 1 - 1e-4) for p in references]
-    logits = np.mean([np.log(p / (1 - p)) for p in clipped], axis=0)
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def from_intervals(intervals: Sequence[tuple[float, float]], frames: int) -> Labels:

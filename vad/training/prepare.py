@@ -146,7 +146,9 @@ def _write_clips(corpus: Corpus, folder: Path, device: str) -> tuple[int, int, i
         for block in _blocks(corpus.audio()):
             usable = [(clip, audio) for clip, audio in block if _usable(audio)]
             skipped += len(block) - len(usable)
-            for (clip, audio), labels in zip(usable, _labels(usable, teachers), strict=True):
+            for (clip, audio), labels in zip(
+                usable, _labels(usable, teachers, device), strict=True
+            ):
                 padded = np.zeros(len(labels) * HOP_SAMPLES, np.float32)
                 # Labelled before it is coded: a coder moves no word. A room is no recording.
                 bare = corpus.kind == "rir"
@@ -180,11 +182,12 @@ def _usable(audio: NDArray[np.float32]) -> bool:
     return len(audio) >= SAMPLE_RATE // 5 and float(np.abs(audio).max()) >= 1e-4
 
 
-def _labels(clips: list[Heard], teachers: Sequence[Teacher]) -> list[NDArray[np.int8]]:
+def _labels(clips: list[Heard], teachers: Sequence[Teacher], device: str) -> list[NDArray[np.int8]]:
     """Of each clip: people's, else by the rule, else that of noise."""
     loud = [audio / np.abs(audio).max() for _, audio in clips]
     unlabelled = [i for i, (clip, _) in enumerate(clips) if clip.speech is None and teachers]
-    heard = dict(zip(unlabelled, hear_each([loud[i] for i in unlabelled], teachers), strict=True))
+    likely = hear_each([loud[i] for i in unlabelled], teachers, device)
+    heard = dict(zip(unlabelled, likely, strict=True))
     found = []
     for i, (clip, audio) in enumerate(clips):
         frames = frame_count(len(audio), SAMPLE_RATE)

@@ -11,8 +11,8 @@ from vad.nn import ARCHITECTURES, Network
 from vad.training.parallel import Group
 from vad.training.recipe import Recipe
 
-# Averaged with the optimiser's steps only once these many have been made: the random start
-# would weigh on the mean for long.
+# After n steps the mean is over about n / SHORT_MEMORY of them, up to what the recipe says: the
+# random start would else weigh on it for long.
 SHORT_MEMORY = 10
 
 

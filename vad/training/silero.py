@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from vad.errors import CorruptModel
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.training.batched import full_float32, in_blocks
+from vad.nn.precision import full_float32
+from vad.training.batched import in_blocks
 
 LATE_FRAMES = 3  # its probabilities come 30 ms after the sound; measured on labelled sets
 
@@ -76,7 +77,8 @@ class Silero(nn.Module):
         frames = frame_count(audio.shape[1], SAMPLE_RATE)
         if not frames or not len(audio):
             return audio.new_zeros(len(audio), frames)
-        with full_float32(audio.device):
+        # Not `torch.inference_mode`: what it makes may not stand in a loss.
+        with torch.no_grad(), full_float32(audio.device):
             index = torch.arange(frames, device=audio.device) + LATE_FRAMES
             centres = index.clamp_max(frames - 1) * HOP_SAMPLES + HOP_SAMPLES // 2
             windows = self._windows(audio)

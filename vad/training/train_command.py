@@ -86,12 +86,14 @@ def _train_all(stages: list[Stage], common: _Run, init: str | None, out: Path | 
     made: dict[str, list[Network]] = {}
     if init:
         made[init] = [_fitting(weights.load(init).network, stages[0])]
+    # Runs that don't follow from one another are models of their own.
+    several_runs = any(stage.fresh for stage in stages)
+    several_networks = any(stage.recipe.beside for stage in stages if stage.leads_to(stages[-1]))
     for stage in stages:
         made[stage.folder] = _train(stage, common, made)
         if out is not None and common.group.leads and stage.leads_to(stages[-1]):
-            # Runs that don't follow from one another are models of their own.
-            place = out / stage.name if any(each.fresh for each in stages) else out
-            _write(made[stage.folder], place, stage, common)
+            place = out / stage.name if several_runs else out
+            _write(made[stage.folder], place, several_networks, stage, common)
 
 
 def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
@@ -165,8 +167,8 @@ def _teachers(arbiter: Network | None, device: str) -> list[Teacher]:
     return found
 
 
-def _write(networks: list[Network], out: Path, stage: Stage, common: _Run) -> None:
-    """One network as OUT, several as OUT/architecture."""
+def _write(networks: list[Network], out: Path, several: bool, stage: Stage, common: _Run) -> None:
+    """The only network of a run as OUT; several as OUT/architecture, whichever stage makes them."""
     from vad import weights
 
     about = {
@@ -175,6 +177,6 @@ def _write(networks: list[Network], out: Path, stage: Stage, common: _Run) -> No
         "corpora": [corpus.name for corpus in common.corpora],
     }
     for network in networks:
-        place = out if len(networks) == 1 else out / network.architecture.name
+        place = out / network.architecture.name if several else out
         weights.save(network.cpu(), place, about)
         _console.print(f"{stage.name}: wrote {place}")
