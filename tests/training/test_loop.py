@@ -201,3 +201,22 @@ def test_worst_tenth_counts_only_where_nobody_speaks() -> None:
     assert loss_of(logits, talk, heard, plain) == loss_of(logits, talk, heard, worst)
     still = torch.zeros(2, 50, dtype=torch.int8)
     assert loss_of(logits, still, heard, worst) > loss_of(logits, still, heard, plain)
+
+
+def test_a_share_of_the_weights_it_started_from_is_kept(
+    cache: list[Cached], tmp_path: Path
+) -> None:
+    mixer = Mixer(cache, TINY.scenes)
+    (start,) = Trainer(TINY, mixer, tmp_path / "start", workers=0).run(report=quiet, stop_at=2)
+    found = []
+    for keep in (0.0, 1.0, 0.25):
+        trainer = Trainer(
+            replace(TINY, keep=keep, seed=5), mixer, tmp_path / str(keep), init=[start], workers=0
+        )
+        found.append(trainer.run(report=quiet, stop_at=4)[0].state_dict())
+    learnt, kept, mixed = found
+    for name, tensor in start.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.equal(kept[name], tensor)
+            torch.testing.assert_close(mixed[name], torch.lerp(learnt[name], tensor, 0.25))
+    assert any(not torch.equal(learnt[name], t) for name, t in start.state_dict().items())

@@ -186,7 +186,7 @@ class Trainer:
         if logbook:
             logbook.close()
         self.group.wait()
-        return [pupil.average for pupil in self.pupils]
+        return [pupil.result() for pupil in self.pupils]
 
     def save(self) -> None:
         """Write the checkpoint; the old one stays until the new one is whole."""

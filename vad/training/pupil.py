@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -36,8 +37,9 @@ class Pupil:
         torch.manual_seed(recipe.seed)  # beside others or alone, it starts the same
         self.name, self.recipe = architecture, recipe
         self.network = Network(ARCHITECTURES[architecture]).to(device)
-        if init is not None:
-            self.network.load_state_dict(init.state_dict())
+        self._start = None if init is None else copy.deepcopy(init.state_dict())
+        if self._start is not None:
+            self.network.load_state_dict(self._start)
         self.average = Network(ARCHITECTURES[architecture]).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.average.eval()
@@ -62,6 +64,17 @@ class Pupil:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
         self._remember(min(self.recipe.ema, (step + 1) / (step + 1 + SHORT_MEMORY)))
+
+    @torch.no_grad()
+    def result(self) -> Network:
+        """The average, with the recipe's share of the weights that it started from."""
+        if self._start is None or not self.recipe.keep:
+            return self.average
+        mixed = copy.deepcopy(self.average)
+        for name, tensor in mixed.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.lerp_(self._start[name].to(tensor), self.recipe.keep)
+        return mixed
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""

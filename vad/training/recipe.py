@@ -75,6 +75,9 @@ class Recipe:
         taught: share of the scenes with speech that the references hear.
         arbiter: a model that hears them too, as a further reference: an earlier stage of the
             plan, or the name or folder of a model.
+        keep: share of the weights that it started from in what comes out. A stage that mends one
+            thing forgets some of another; halfway between the two, most of both is there
+            (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
         smoothing: labels become this and 1 − this, so that 0.5 stays meaningful.
         seed: of weights and scenes.
         scenes: how they are mixed.
@@ -89,6 +92,7 @@ class Recipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.999
+    keep: float = 0.0
     worst_tenth: float = 0.5
     teacher: float = 0.0
     teacher_in_pauses: float | None = None
