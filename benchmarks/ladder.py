@@ -1,4 +1,4 @@
-"""Networks of any size side by side: the rungs of docs/ladder.md, or runs with parts left out.
+"""Networks of any size side by side: the rungs of a ladder, or runs with parts left out.
 
     python benchmarks/ladder.py MODEL… --dev DEV --noise PACK --false-alarms PACK[:package,…]
 
