@@ -79,9 +79,10 @@ class Supervisor:
             worker.terminate()
         deadline = time.monotonic() + self._settings.shutdown_grace_s + SLACK_S
         asked = self._signals
-        while self._signals == asked and _alive(living) and time.monotonic() < deadline:
+        # Asked once a round: of one that dies meanwhile the sentinel still tells.
+        while (waited := _alive(living)) and self._signals == asked and time.monotonic() < deadline:
             _drain(wakeup)
-            sentinels = [worker.sentinel for worker in _alive(living)]
+            sentinels = [worker.sentinel for worker in waited]
             wait([wakeup, *sentinels], max(0, deadline - time.monotonic()))
         for worker in _alive(living):
             log.warning("worker_killed", pid=worker.pid)

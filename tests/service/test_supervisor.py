@@ -121,6 +121,25 @@ def test_who_does_not_end_in_time_is_killed(
     assert [r["event"] for r in logs].count("worker_killed") == 2
 
 
+def test_who_dies_while_being_counted_is_not_waited_for(
+    workers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = supervisor._alive
+
+    def dying(processes: Any) -> Any:
+        found = count(processes)
+        for process in found:
+            process.kill()
+            process.join()
+        return found
+
+    monkeypatch.setattr(supervisor, "_alive", dying)
+    monkeypatch.setattr(supervisor, "SLACK_S", 600)
+    asked = time.monotonic()
+    assert run(workers.deaf, tmp_path, started(tmp_path, 2), grace_s=0.5) == 1
+    assert time.monotonic() - asked < 200
+
+
 def test_a_second_signal_waits_for_nobody(
     workers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
