@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +187,8 @@ def uploads(port: int, file: Path) -> Iterator[list[float]]:
         took += [float(line) for line in output.split()]
 
 
-def measured(pid: int, url: str, script: Script, count: int) -> dict[str, Any]:
-    """One run: latencies in ms, memory in MB."""
+def measured(pid: int, url: str, script: Script, count: int, pool: list[float]) -> dict[str, Any]:
+    """One run: latencies in ms, memory in MB; the latencies, in seconds, go to `pool` too."""
 
     async def run() -> tuple[list[float], list[int]]:
         peaks: list[int] = []
@@ -198,6 +198,7 @@ def measured(pid: int, url: str, script: Script, count: int) -> dict[str, Any]:
         return latencies, peaks
 
     latencies, peaks = asyncio.run(run())
+    pool += latencies
     p50, p99 = np.percentile(latencies, [50, 99])
     return {
         "events": len(latencies),
@@ -208,16 +209,28 @@ def measured(pid: int, url: str, script: Script, count: int) -> dict[str, Any]:
     }
 
 
-def pairs(arguments: argparse.Namespace, file: Path) -> Iterator[dict[str, Any]]:
+@dataclass
+class Pools:
+    """Latencies of all runs together, in seconds: 1 % of one run are but a few events."""
+
+    alone: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+
+    def p99_ms(self) -> dict[str, float]:
+        both = {"alone": self.alone, "beside": self.beside}
+        return {name: round(1000 * np.percentile(pool, 99), 2) for name, pool in both.items()}
+
+
+def pairs(arguments: argparse.Namespace, file: Path, pools: Pools) -> Iterator[dict[str, Any]]:
     script = Script.of(arguments.seconds)
     with server(arguments) as (pid, port):
         url = f"ws://127.0.0.1:{port}/v1/vad/stream"
         warm_up = Script(script.chunks[:100], [])
         asyncio.run(run_streams(url, warm_up, arguments.streams))
         for _ in range(arguments.pairs):
-            alone = measured(pid, url, script, arguments.streams)
+            alone = measured(pid, url, script, arguments.streams, pools.alone)
             with uploads(port, file) as took:
-                beside = measured(pid, url, script, arguments.streams)
+                beside = measured(pid, url, script, arguments.streams, pools.beside)
             yield {
                 "alone": alone,
                 "beside": beside,
@@ -241,11 +254,12 @@ def main() -> None:
         with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16") as long:
             for _ in range(round(arguments.hours * 3600 * RATE / len(speech))):
                 long.write(speech)
-        found = []
-        for pair in pairs(arguments, file):
+        found, pools = [], Pools()
+        for pair in pairs(arguments, file, pools):
             found.append(pair)
             print(json.dumps(pair), file=sys.stderr, flush=True)
     summary = {
+        "p99_ms_of_all_pairs": pools.p99_ms(),
         "p99_moves_ms_median": statistics.median(pair["p99_moves_ms"] for pair in found),
         "p99_moves_ms_worst": max(pair["p99_moves_ms"] for pair in found),
         "pss_grows_mb_worst": max(pair["pss_grows_mb"] for pair in found),

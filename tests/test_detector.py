@@ -53,6 +53,11 @@ def test_finds_speech_in_a_real_recording(detector: Detector, data_dir: Path) ->
         ("speech.m4a", 0.05),
         ("speech.webm", 0.05),
         ("speech.mp4", 0.05),
+        pytest.param(
+            "speech-8k-mulaw.wav",
+            0.05,
+            marks=pytest.mark.xfail(reason="a word's last consonant lies above 4 kHz"),
+        ),
     ],
 )
 def test_every_format_gives_the_same_boundaries(
