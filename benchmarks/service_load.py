@@ -3,10 +3,11 @@
     python benchmarks/service_load.py > service_load.json
 
 The server has one core, the load another. Each stream sends 20 ms of speech every 20 ms; an
-event's latency is from the sending of the chunk that decides it to its receipt. The number of
-streams grows until twice in a row the 99th percentile exceeds the bound or something is lost.
-Beside it, in the same run: FastAPI with silero-vad as its users write it, and a server that only
-takes the audio.
+event's latency is from the sending of the chunk that decides it to its receipt. Streams begin at
+different places of the speech, or all their events would come at once. The number of streams
+grows until twice in a row the 99th percentile exceeds the bound or something is lost. Beside it,
+in the same run: FastAPI with silero-vad as its users write it, and a server that only takes the
+audio.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from websockets_raw import Client, frame
 
 from vad import Detector, SpeechDiscarded, SpeechStarted, SpeechStopped
 
+TURNS = 16  # places at which streams begin
 PATH = "/v1/vad/stream?sample_rate=16000&encoding=pcm_s16le"
 EVENTS = (b'"speech_started"', b'"speech_stopped"', b'"speech_discarded"')
 
@@ -41,13 +43,13 @@ class Script:
     decided_by: list[int]
 
 
-def audio(seconds: float) -> list[bytes]:
+def audio(seconds: float, turn: int) -> list[bytes]:
     samples = (speech(seconds) * 32767).astype(np.int16).reshape(-1, CHUNK)
-    return [chunk.tobytes() for chunk in samples]
+    return [chunk.tobytes() for chunk in np.roll(samples, turn * len(samples) // TURNS, axis=0)]
 
 
-def for_convad(seconds: float) -> Script:
-    chunks = audio(seconds)
+def for_convad(seconds: float, turn: int = 0) -> Script:
+    chunks = audio(seconds, turn)
     stream = Detector.load(device="cpu").stream(RATE, encoding="pcm_s16le")
     kinds = (SpeechStarted, SpeechStopped, SpeechDiscarded)
     decided = [
@@ -56,8 +58,8 @@ def for_convad(seconds: float) -> Script:
     return Script([frame(chunk) for chunk in chunks], decided)
 
 
-def for_silero(seconds: float) -> Script:
-    chunks = audio(seconds)
+def for_silero(seconds: float, turn: int = 0) -> Script:
+    chunks = audio(seconds, turn)
     samples = np.frombuffer(b"".join(chunks), np.int16).astype(np.float32) / 32768
     iterator = VADIterator(load_silero_vad(onnx=True), sampling_rate=RATE)
     decided = []
@@ -67,12 +69,12 @@ def for_silero(seconds: float) -> Script:
     return Script([frame(chunk) for chunk in chunks], decided)
 
 
-def for_echo(seconds: float) -> Script:
-    chunks = audio(seconds)
+def for_echo(seconds: float, turn: int = 0) -> Script:
+    chunks = audio(seconds, turn)
     return Script([frame(chunk) for chunk in chunks], list(range(49, len(chunks), 50)))
 
 
-SCRIPTS: dict[str, Callable[[float], Script]] = {
+SCRIPTS: dict[str, Callable[[float, int], Script]] = {
     "convad": for_convad,
     "silero": for_silero,
     "echo": for_echo,
@@ -83,6 +85,7 @@ SCRIPTS: dict[str, Callable[[float], Script]] = {
 class Stream:
     """When one connection sent its chunks and received its events."""
 
+    script: Script
     offset: float
     sent: list[float] = field(default_factory=list)
     received: list[float] = field(default_factory=list)
@@ -92,11 +95,11 @@ class Stream:
             self.received.append(time.perf_counter())
 
 
-async def run(port: int, script: Script, count: int) -> dict[str, Any]:
-    """So many streams through the whole script."""
+async def run(port: int, scripts: list[Script], count: int) -> dict[str, Any]:
+    """So many streams through the whole of their scripts, which they take in turn."""
     loop = asyncio.get_running_loop()
     rng = random.Random(0)
-    streams = [Stream(rng.uniform(0, 0.02)) for _ in range(count)]
+    streams = [Stream(scripts[i % len(scripts)], rng.uniform(0, 0.02)) for i in range(count)]
     clients = []
     for stream in streams:
         _, client = await loop.create_connection(
@@ -106,7 +109,7 @@ async def run(port: int, script: Script, count: int) -> dict[str, Any]:
         clients.append(client)
     order = sorted(range(count), key=lambda i: streams[i].offset)
     start, late = time.perf_counter() + 0.2, 0.0
-    for i, chunk in enumerate(script.frames):
+    for i in range(len(scripts[0].frames)):
         for each in order:
             due = start + i * 0.02 + streams[each].offset
             now = time.perf_counter()
@@ -115,20 +118,21 @@ async def run(port: int, script: Script, count: int) -> dict[str, Any]:
             late = max(late, time.perf_counter() - due)
             streams[each].sent.append(time.perf_counter())
             if not clients[each].lost:
-                clients[each].send(chunk)
+                clients[each].send(streams[each].script.frames[i])
         await asyncio.sleep(0)
     await asyncio.sleep(0.5)
     lost = sum(client.lost for client in clients)
     for client in clients:
         client.close()
-    return _judged(streams, script, lost, late)
+    return _judged(streams, lost, late)
 
 
-def _judged(streams: list[Stream], script: Script, lost: int, late: float) -> dict[str, Any]:
+def _judged(streams: list[Stream], lost: int, late: float) -> dict[str, Any]:
     latencies, missing = [], 0
     for stream in streams:
-        missing += len(script.decided_by) - len(stream.received)
-        for at, chunk in zip(stream.received, script.decided_by, strict=False):
+        decided_by = stream.script.decided_by
+        missing += len(decided_by) - len(stream.received)
+        for at, chunk in zip(stream.received, decided_by, strict=False):
             latencies.append(1000 * (at - stream.sent[chunk]))
     p50, p99 = np.percentile(latencies, [50, 99]) if latencies else (np.inf, np.inf)
     return {
@@ -144,14 +148,14 @@ def _judged(streams: list[Stream], script: Script, lost: int, late: float) -> di
 
 def ramp(kind: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Runs with more and more streams, the last of which fails."""
-    script = SCRIPTS[kind](arguments.seconds)
-    assert script.decided_by, "no event to wait for"
+    scripts = [SCRIPTS[kind](arguments.seconds, turn) for turn in range(TURNS)]
+    assert all(script.decided_by for script in scripts), "no event to wait for"
     found: list[dict[str, Any]] = []
     with server(kind, arguments.server_core, 100_000) as (_, port):
-        asyncio.run(run(port, Script(script.frames[:50], []), 5))
+        asyncio.run(run(port, [Script(scripts[0].frames[:50], [])], 5))
         count, failed = arguments.start, False
         while count <= arguments.most:
-            result = asyncio.run(run(port, script, count))
+            result = asyncio.run(run(port, scripts, count))
             found.append({"server": kind, **result})
             good = _good(result, arguments.bound_ms)
             if not good and failed:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -18,12 +16,15 @@ import structlog
 from fastapi import WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
-from service.errors import ServiceError, StreamIdle, StreamStalled
+from service.errors import ServiceError, StreamStalled
+from service.flow import Flow, call_of, cancelled, idle
 from service.inbox import Inbox
 from service.live_session import LiveSession, MessageT
+from service.metrics import StreamMeter
 from service.problems import problem_type
 from service.protocol import StreamLimits
 from service.security import check_origin
+from service.websockets import SHORT_CUT
 from vad.events import StopReason
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Connection(ABC, Generic[MessageT]):
     What arrives waits in a bounded queue, and beyond it in the socket: a client that sends
     faster than the server computes, or that doesn't take its events, is held back by TCP, and
     nothing is dropped. While the queue has room the socket is read, so that pings are answered
-    however long the work takes.
+    however long the work takes. How messages get to the session is `service.flow`.
     """
 
     def __init__(self, websocket: WebSocket, service: Service) -> None:
@@ -53,15 +54,15 @@ class Connection(ABC, Generic[MessageT]):
         self._inbox = Inbox(settings.max_queue_bytes, settings.stream_stall_s)
         self._jobs = service.live.strand()
         self._task = asyncio.current_task()
-        self._job: Future[list[MessageT]] | None = None
-        self._unsent: deque[MessageT] = deque()
-        self._counted_ms = 0
+        self._meter = StreamMeter(service.metrics)
+        self._flow = Flow(self._session, self._inbox, self._jobs, service.returns, self._measure)
         self._gone: StopReason = "disconnect"
         self._stalled: StreamStalled | None = None
 
     def stop(self, why: ServiceError) -> None:
         """Ends the stream once the message in hand is done with."""
         self._inbox.interrupt(why)
+        self._flow.hand_on()
 
     def cancel(self) -> None:
         """Ends the stream at once, whatever it waits for."""
@@ -88,7 +89,9 @@ class Connection(ABC, Generic[MessageT]):
             elif self._gone != "shutdown":  # by somebody else
                 raise
         finally:
+            self._flow.close()
             reader.cancel()
+            self._meter.close()
             self._service.streams.release(self)
             self._jobs.submit(self._conclude)
 
@@ -104,13 +107,36 @@ class Connection(ABC, Generic[MessageT]):
                 assert self._task is not None
                 self._task.cancel()
                 return
+            self._flow.hand_on()
 
     async def _converse(self) -> None:
         await self._step(await self._admit())
         while self._session.running:
-            await self._step(await self._next(self._service.settings.stream_idle_s))
+            try:
+                await self._go_on()
+            except ServiceError as exc:
+                await self._step(partial(self._session.fail, exc))
         with _closed_is_disconnected():
             await self._websocket.close(self._session.close_code)
+
+    async def _go_on(self) -> None:
+        """Messages go around until the session's end.
+
+        Raises:
+            Exception: why it must end before; no job is under way then.
+        """
+        short_cut = self._websocket.scope.get("extensions", {}).get(SHORT_CUT)
+        if short_cut is not None:
+            short_cut["attach"](self._flow.offer)
+        try:
+            while self._session.running:
+                self._flow.open()
+                await self._flow.listen(self._service.settings.stream_idle_s)
+                await self._send()
+        finally:
+            self._flow.close()
+            if short_cut is not None:
+                short_cut["attach"](None)
 
     async def _admit(self) -> Callable[[], list[MessageT]]:
         try:
@@ -138,45 +164,41 @@ class Connection(ABC, Generic[MessageT]):
             async with asyncio.timeout(patience_s):
                 message = await self._inbox.get()
         except TimeoutError:
-            return partial(self._session.fail, StreamIdle(f"no message for {patience_s:g} s"))
+            return partial(self._session.fail, idle(patience_s))
         except ServiceError as exc:
             return partial(self._session.fail, exc)
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1005))
-        if (text := message.get("text")) is not None:
-            return partial(self._session.receive_text, text)
-        return partial(self._session.receive_bytes, message["bytes"])
+        return call_of(message, self._session)
 
     async def _step(self, call: Callable[[], list[MessageT]]) -> None:
         started = perf_counter()
-        self._job = self._jobs.submit(call)
-        messages = await asyncio.wrap_future(self._job)
-        self._job = None
-        self._unsent.extend(messages)
+        self._flow.job = job = self._jobs.submit(call)
+        messages = await asyncio.wrap_future(job)
+        self._flow.job = None
+        self._flow.unsent.extend(messages)
         self._measure(perf_counter() - started)
         await self._send()
 
     async def _send(self) -> None:
         patience_s = self._service.settings.stream_stall_s
-        while self._unsent:
+        while self._flow.unsent:
             try:
                 with _closed_is_disconnected():
                     async with asyncio.timeout(patience_s):
-                        await self._websocket.send_text(self._encode(self._unsent[0]))
+                        await self._websocket.send_text(self._encode(self._flow.unsent[0]))
             except TimeoutError:
                 raise StreamStalled(f"its client took no event for {patience_s:g} s") from None
-            self._unsent.popleft()
+            self._flow.unsent.popleft()
 
     async def _give_up(self, why: StreamStalled) -> None:
         """Ends a stream that is stuck, and tells the client if it listens."""
-        interrupted, self._job = self._job, None
+        interrupted, self._flow.job = self._flow.job, None
         last = self._jobs.submit(partial(self._session.fail, why))
         try:
             # Jobs are done in order: behind the last, the interrupted one is done as well.
             messages = await asyncio.wrap_future(last)
-            if interrupted is not None and not interrupted.cancelled():
-                self._unsent.extend(interrupted.result())
-            self._unsent.extend(messages)
+            if interrupted is not None and not cancelled(interrupted):
+                self._flow.unsent.extend(interrupted.result())
+            self._flow.unsent.extend(messages)
             self._measure(0)
             async with asyncio.timeout(FAREWELL_S):
                 await self._send()
@@ -188,25 +210,19 @@ class Connection(ABC, Generic[MessageT]):
                 raise
 
     def _measure(self, seconds: float) -> None:
-        metrics = self._service.metrics
-        metrics.step_seconds.observe(seconds)
-        fresh_ms = self._session.audio_ms - self._counted_ms
-        metrics.audio_seconds.labels(kind="stream").inc(fresh_ms / 1000)
-        if fresh_ms:
-            metrics.real_time_factor.labels(kind="stream").observe(1000 * seconds / fresh_ms)
-        self._counted_ms += fresh_ms
-        for message in self._unsent:
+        self._meter.step(seconds, self._session.audio_ms)
+        for message in self._flow.unsent:
             if (code := self._error_code(message)) is not None:
-                metrics.rejections.labels(reason=code).inc()
+                self._service.metrics.rejections.labels(reason=code).inc()
 
     def _conclude(self) -> None:
         """Logs the stream's end, and the ends of segments that no one else will hear of.
 
         Runs behind the connection's last job, in the same threads.
         """
-        session, untold = self._session, list(self._unsent)
-        if self._job is not None and not self._job.cancelled():
-            untold += self._job.result()
+        session, untold = self._session, list(self._flow.unsent)
+        if self._flow.job is not None and not cancelled(self._flow.job):
+            untold += self._flow.job.result()
         last = [asdict(event) for event in session.closed(self._gone)]
         for fields in [*filter(None, map(self._record, untold)), *last]:
             self._log.info(fields.pop("type"), **fields)

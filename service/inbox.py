@@ -24,6 +24,7 @@ class Inbox:
         self._max_bytes, self._stall_s = max_bytes, stall_s
         self._messages: deque[Message] = deque()
         self._bytes = 0
+        self._putting = False  # whether a message waits for room
         self._interruption: ServiceError | None = None
         self._arrived, self._taken = asyncio.Event(), asyncio.Event()
 
@@ -33,18 +34,20 @@ class Inbox:
         Raises:
             StreamStalled: nothing was taken from the full queue for `stall_s`.
         """
-        while self._messages and self._bytes + _size(message) > self._max_bytes:
-            self._taken.clear()
-            try:
-                async with asyncio.timeout(self._stall_s):
-                    await self._taken.wait()
-            except TimeoutError:
-                raise StreamStalled(
-                    f"its full queue made no progress for {self._stall_s:g} s"
-                ) from None
-        self._messages.append(message)
-        self._bytes += _size(message)
-        self._arrived.set()
+        self._putting = True
+        try:
+            while not self._fits(message):
+                await self._progress()
+        finally:
+            self._putting = False
+        self._enter(message)
+
+    def offer(self, message: Message) -> bool:
+        """Queues a message if there is room, and none before it that waits for some."""
+        if self._putting or not self._fits(message):
+            return False
+        self._enter(message)
+        return True
 
     async def get(self) -> Message:
         """The oldest message, once there is one.
@@ -52,15 +55,43 @@ class Inbox:
         Raises:
             ServiceError: `interrupt` was called: its reason.
         """
-        while self._interruption is None and not self._messages:
+        while (message := self.take()) is None:
             self._arrived.clear()
             await self._arrived.wait()
+        return message
+
+    def take(self) -> Message | None:
+        """The oldest message; None if there is none.
+
+        Raises:
+            ServiceError: `interrupt` was called: its reason.
+        """
         if self._interruption is not None:
             raise self._interruption
+        if not self._messages:
+            return None
         message = self._messages.popleft()
         self._bytes -= _size(message)
         self._taken.set()
         return message
+
+    def _fits(self, message: Message) -> bool:
+        return not self._messages or self._bytes + _size(message) <= self._max_bytes
+
+    def _enter(self, message: Message) -> None:
+        self._messages.append(message)
+        self._bytes += _size(message)
+        self._arrived.set()
+
+    async def _progress(self) -> None:
+        self._taken.clear()
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await self._taken.wait()
+        except TimeoutError:
+            raise StreamStalled(
+                f"its full queue made no progress for {self._stall_s:g} s"
+            ) from None
 
     def interrupt(self, why: ServiceError) -> None:
         """Makes `get` raise, whatever still waits; the first reason counts."""

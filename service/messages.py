@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from service.errors import MalformedMessage
@@ -76,13 +76,15 @@ class SessionClosed:
     type: Literal["session.closed"] = field(default="session.closed", init=False)
 
 
+_JSON = json.JSONEncoder(separators=(",", ":"))
 ServerMessage = SessionCreated | SessionUpdated | Error | SessionClosed | Event
 
 
 def encode(message: ServerMessage) -> str:
     """A message as the text frame that carries it, its type first."""
-    values = {name: _rounded(value) for name, value in asdict(message).items()}
-    return json.dumps({"type": values.pop("type")} | values, separators=(",", ":"))
+    names = (each.name for each in fields(message) if each.name != "type")
+    values = {name: _rounded(getattr(message, name)) for name in names}
+    return _JSON.encode({"type": message.type} | values)
 
 
 def _rounded(value: object) -> object:

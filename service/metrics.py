@@ -86,3 +86,43 @@ class Metrics:
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
         return generate_latest(everyone)
+
+
+class StreamMeter:
+    """What one stream adds to the metrics.
+
+    Args:
+        metrics: of the app.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._step_seconds = metrics.step_seconds
+        self._audio_seconds = metrics.audio_seconds.labels(kind="stream")
+        self._real_time_factor = metrics.real_time_factor.labels(kind="stream")
+        self._audio_ms = self._told_ms = 0
+        self._busy_s = 0.0
+
+    def step(self, seconds: float, audio_ms: int) -> None:
+        """A message was done with.
+
+        Args:
+            seconds: that it took.
+            audio_ms: of the stream so far.
+        """
+        self._step_seconds.observe(seconds)
+        self._audio_ms = audio_ms
+        self._busy_s += seconds
+        # Once a second: each of fifty messages would cost more to count than to receive.
+        if audio_ms - self._told_ms >= 1000:
+            self._tell()
+
+    def close(self) -> None:
+        """No more messages."""
+        if self._audio_ms > self._told_ms:
+            self._tell()
+
+    def _tell(self) -> None:
+        seconds = (self._audio_ms - self._told_ms) / 1000
+        self._audio_seconds.inc(seconds)
+        self._real_time_factor.observe(self._busy_s / seconds)
+        self._told_ms, self._busy_s = self._audio_ms, 0.0

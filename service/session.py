@@ -43,7 +43,7 @@ from service.protocol import (
     reason_of,
 )
 from vad import Detector, Stream
-from vad.audio.pcm import PcmDecoder
+from vad.audio.pcm import sample_bytes
 from vad.config import Segmentation
 from vad.events import Event, SpeechEvent, StopReason
 
@@ -254,7 +254,7 @@ class StreamSession:
     @property
     def _width(self) -> int:
         """Bytes of a sample."""
-        return PcmDecoder(self._fields.encoding).sample_bytes
+        return sample_bytes(self._fields.encoding)
 
     def _check_lead(self, fresh: int) -> None:
         limit = self._limits.max_stream_lead_s

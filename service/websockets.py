@@ -1,10 +1,18 @@
-"""uvicorn's WebSockets, but for their ends and for clients that do not read."""
+"""uvicorn's WebSockets, but for audio, for their ends and for clients that do not read."""
 
 from __future__ import annotations
 
-from asyncio import TimerHandle
+from asyncio import BaseTransport, TimerHandle
+from collections.abc import Callable
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from service.websocket_frames import Splitter
+
+# An extension in an ASGI scope. Its `attach` is given a function that takes binary messages as they
+# come; where it says False, or None is given, they are received as usual.
+SHORT_CUT = "convad.short_cut"
+Sink = Callable[[bytes], bool]
 
 # What a client gets to take what was still to be sent; uvicorn itself waits 10 s for its close.
 LINGER_S = 20.0
@@ -20,11 +28,35 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     And nothing piles up for a client that doesn't read: its pings get no pongs meanwhile, and
     what it doesn't take after the end is dropped with the connection.
+
+    Small binary messages may take a short cut past ASGI, in which each wakes a task.
     """
 
     _linger: TimerHandle | None = None
+    _sink: Sink | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        self._splitter = Splitter()
+        super().connection_made(transport)
+
+    def attach(self, sink: Sink | None) -> None:
+        """See `SHORT_CUT`."""
+        self._sink = sink
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super().data_received(data)
+            return
+        for raw, audio in self._splitter.push(data):
+            if audio is None or not self._takes(audio):
+                super().data_received(raw)
+
+    def _takes(self, audio: bytes) -> bool:
+        # What waits to be received came before.
+        return self._sink is not None and self.queue.empty() and self._sink(audio)
 
     async def run_asgi(self) -> None:
+        self.scope.setdefault("extensions", {})[SHORT_CUT] = {"attach": self.attach}
         await super().run_asgi()
         if not self.disconnected:
             self._linger = self.loop.call_later(LINGER_S, self.transport.abort)

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import soundfile
+import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
@@ -63,13 +64,14 @@ class EnergyEngine:
         calls: how many there were.
     """
 
-    device = "cpu"
     network = SimpleNamespace(lookahead_ms=0, latency_ms=10, parameter_count=0)
     network.known_at_ms = lambda frame: 10 * frame + 20
 
     def __init__(self, fails_at: float = np.inf, seconds: float = 0) -> None:
         self.fails_at, self.seconds = fails_at, seconds
         self.calls = 0
+        # What is slow is no CPU, of which the service expects steps of a millisecond or so.
+        self.device = torch.device("cuda" if seconds else "cpu")
 
     def session(self) -> EnergySession:
         return EnergySession(np.zeros(0, np.float32))

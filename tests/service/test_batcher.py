@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import soundfile
 
 from service import batcher as batcher_module
-from service.batcher import PIECE_SAMPLES, URGENT_SAMPLES, Batcher
+from service import rounds as rounds_module
+from service.batcher import LoopBatcher, ThreadBatcher, batcher_for
 from service.metrics import Metrics
+from service.rounds import PIECE_SAMPLES, URGENT_SAMPLES
+from service.strand import Job, Outcome, Strand
 from vad import Detector, Probabilities
+from vad.engine import Engine
 from vad.events import Event
 
 from .conftest import Audio, EnergyDetector, EnergyEngine, pattern
 
-TIMEOUT_S = 60
+T = TypeVar("T")
+TIMEOUT_S = 20
 SHORT = pattern((0.02, 0.9))
 
 
@@ -32,11 +39,66 @@ def engine() -> EnergyEngine:
     return EnergyEngine()
 
 
+class InLoop:
+    """A `LoopBatcher` for threads: its loop runs in one, where all calls for it are sent."""
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._inner = self._there(lambda: LoopBatcher(engine, metrics))
+        self.engine = self._inner.engine
+
+    def _there(self, call: Callable[[], T]) -> T:
+        async def called() -> T:
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(TIMEOUT_S)
+
+    def enter(self, job: Job[Any]) -> None:
+        self._loop.call_soon_threadsafe(self._inner.enter, job)  # in order, when it gets to it
+
+    def strand(self) -> Strand:
+        return Strand(self)
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        return self.strand().submit(call)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._there(self._inner.close)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(TIMEOUT_S)
+            self._loop.close()
+
+
+Batcher = ThreadBatcher | InLoop
+
+
+@pytest.fixture(params=[ThreadBatcher, InLoop], ids=["thread", "loop"])
+def make(request: pytest.FixtureRequest) -> Callable[[Engine, Metrics], Batcher]:
+    """Makes a batcher of either kind."""
+    made: Callable[[Engine, Metrics], Batcher] = request.param
+    return made
+
+
 @pytest.fixture
-def batcher(engine: EnergyEngine) -> Iterator[Batcher]:
-    batcher = Batcher(EnergyDetector(engine).engine, Metrics())
+def batcher(engine: EnergyEngine, make: Callable[[Engine, Metrics], Batcher]) -> Iterator[Batcher]:
+    batcher = make(EnergyDetector(engine).engine, Metrics())
     yield batcher
     batcher.close()
+
+
+def test_a_cpu_has_its_rounds_in_the_loop_and_other_devices_have_a_thread() -> None:
+    async def kinds() -> list[type]:
+        found = []
+        for seconds in (0, 0.01):
+            made = batcher_for(EnergyDetector(EnergyEngine(seconds=seconds)).engine, Metrics())
+            found.append(type(made))
+            made.close()
+        return found
+
+    assert asyncio.run(kinds()) == [LoopBatcher, ThreadBatcher]
 
 
 class Gate:
@@ -61,12 +123,12 @@ def sample(batcher_metrics: Metrics, name: str) -> float:
 
 
 def test_thirty_interleaved_streams_equal_the_same_alone(
-    real_detector: Detector, data_dir: Path
+    real_detector: Detector, data_dir: Path, make: Callable[[Engine, Metrics], Batcher]
 ) -> None:
     speech, rate = soundfile.read(data_dir / "speech.wav", dtype="float32")
     signals = [np.roll(speech, 1117 * i)[:rate] for i in range(30)]
     metrics = Metrics()
-    batcher = Batcher(real_detector.engine, metrics)
+    batcher = make(real_detector.engine, metrics)
     shared = real_detector.using(batcher.engine)
     streams = [shared.stream(rate, probabilities=True) for _ in signals]
     strands = [batcher.strand() for _ in signals]
@@ -104,9 +166,11 @@ def spans(events: list[Event]) -> list[tuple[str, int]]:
     return [(e.type, e.audio_start_ms) for e in events if not isinstance(e, Probabilities)]
 
 
-def test_what_waits_goes_together(engine: EnergyEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_goes_together(
+    engine: EnergyEngine, make: Callable[[Engine, Metrics], Batcher]
+) -> None:
     metrics = Metrics()
-    batcher = Batcher(EnergyDetector(engine).engine, metrics)
+    batcher = make(EnergyDetector(engine).engine, metrics)
     gate = Gate(batcher)
     sessions = [engine.session() for _ in range(5)]
     jobs = [batcher.submit(partial(batcher.engine.push, s, SHORT)) for s in sessions]
@@ -126,8 +190,8 @@ def test_streams_that_come_one_by_one_are_gathered(monkeypatch: pytest.MonkeyPat
         assert both.wait(TIMEOUT_S)
 
     monkeypatch.setattr(batcher_module, "sleep", pause)
-    monkeypatch.setattr(batcher_module, "GATHER_S", 60)
-    batcher = Batcher(EnergyDetector(engine).engine, metrics)
+    monkeypatch.setattr(rounds_module, "GATHER_S", 60)
+    batcher = ThreadBatcher(EnergyDetector(engine).engine, metrics)
     first, second = (partial(batcher.engine.push, engine.session(), SHORT) for _ in range(2))
     batcher.submit(first).result(TIMEOUT_S)
     jobs = [batcher.submit(second), batcher.submit(first)]
@@ -135,7 +199,7 @@ def test_streams_that_come_one_by_one_are_gathered(monkeypatch: pytest.MonkeyPat
     wait(jobs, TIMEOUT_S)
     batcher.close()
     assert len(pauses) == 1
-    assert 0 < pauses[0] < 3.1
+    assert 0 < pauses[0] < 0.3 * rounds_module.PACE + 1
     assert sample(metrics, "convad_batch_streams_count") == 2
     assert sample(metrics, "convad_batch_streams_sum") == 3
 
@@ -143,8 +207,8 @@ def test_streams_that_come_one_by_one_are_gathered(monkeypatch: pytest.MonkeyPat
 def test_a_stream_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, pauses = EnergyEngine(seconds=0.1), list[float]()
     monkeypatch.setattr(batcher_module, "sleep", pauses.append)
-    monkeypatch.setattr(batcher_module, "GATHER_S", 60)
-    batcher = Batcher(EnergyDetector(engine).engine, Metrics())
+    monkeypatch.setattr(rounds_module, "GATHER_S", 60)
+    batcher = ThreadBatcher(EnergyDetector(engine).engine, Metrics())
     push = partial(batcher.engine.push, engine.session(), SHORT)
     for _ in range(4):
         batcher.submit(push).result(TIMEOUT_S)
@@ -277,7 +341,7 @@ def test_each_job_keeps_its_callers_context(batcher: Batcher, engine: EnergyEngi
 
 
 def test_close_finishes_what_is_queued_and_takes_no_more(engine: EnergyEngine) -> None:
-    batcher = Batcher(EnergyDetector(engine).engine, Metrics())
+    batcher = ThreadBatcher(EnergyDetector(engine).engine, Metrics())
     gate = Gate(batcher)
     job = batcher.submit(partial(batcher.engine.push, engine.session(), SHORT))
     closing = threading.Thread(target=batcher.close)
@@ -287,3 +351,40 @@ def test_close_finishes_what_is_queued_and_takes_no_more(engine: EnergyEngine) -
     assert len(job.result(0)) == 2
     with pytest.raises(RuntimeError, match="closed"):
         batcher.submit(list)
+
+
+def test_a_loop_that_closes_finishes_what_is_queued() -> None:
+    async def run() -> None:
+        engine = EnergyEngine()
+        batcher = LoopBatcher(EnergyDetector(engine).engine, Metrics())
+        job = batcher.submit(partial(batcher.engine.push, engine.session(), SHORT))
+        batcher.close()
+        assert len(job.result(0)) == 2
+        with pytest.raises(RuntimeError, match="closed"):
+            batcher.submit(list)
+        await asyncio.sleep(0.02)  # the round that was due has nothing to do
+
+    asyncio.run(run())
+
+
+def test_an_outcome_is_a_future_that_nobody_waits_for(batcher: Batcher) -> None:
+    told: list[Outcome[int]] = []
+    both = threading.Event()
+
+    def then(outcome: Outcome[int]) -> None:
+        told.append(outcome)
+        if len(told) == 2:
+            both.set()
+
+    gate, strand = Gate(batcher), batcher.strand()
+    good = strand.post(lambda: 7, then)
+    bad = strand.post(lambda: 1 // 0, then)
+    if isinstance(batcher, ThreadBatcher):
+        with pytest.raises(InvalidStateError):
+            good.result()
+    gate.open()
+    assert both.wait(TIMEOUT_S)
+    assert told == [good, bad]
+    assert good.result() == 7
+    with pytest.raises(ZeroDivisionError):
+        bad.result()

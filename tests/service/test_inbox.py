@@ -84,3 +84,19 @@ def test_an_interruption_comes_before_all_messages() -> None:
         waiting.cancel()
 
     asyncio.run(scenario())
+
+
+def test_an_offer_does_not_overtake_what_waits_for_room() -> None:
+    async def scenario() -> None:
+        inbox = Inbox(300, 60)
+        assert inbox.take() is None
+        assert inbox.offer(message(200))
+        assert not inbox.offer(message(101))
+        waiting = asyncio.create_task(inbox.put(message(200)))
+        await asyncio.sleep(0)
+        assert not inbox.offer(message(OVERHEAD))  # there would be room
+        assert inbox.take() is not None
+        await waiting
+        assert inbox.offer(message(OVERHEAD))
+
+    asyncio.run(scenario())

@@ -83,7 +83,10 @@ def _alaw_table() -> Samples:
 
 
 def _s16(data: bytes) -> Samples:
-    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+    scaled: Samples = np.multiply(
+        np.frombuffer(data, "<i2"), np.float32(1 / 32768), dtype=np.float32
+    )
+    return scaled
 
 
 def _f32(data: bytes) -> Samples:
@@ -107,11 +110,20 @@ _DECODERS: Mapping[str, tuple[int, Callable[[bytes], Samples]]] = {
 ENCODINGS = tuple(_DECODERS)
 
 
+def sample_bytes(encoding: str) -> int:
+    """Bytes of a sample of one of `ENCODINGS`."""
+    return _DECODERS[encoding][0]
+
+
 class PcmDecoder:
     """Headerless mono PCM, in pieces of any size; does no I/O.
 
     Args:
         encoding: one of `ENCODINGS`.
+
+    Attributes:
+        sample_bytes: of one sample.
+        bounded: whether whatever comes is `usable`.
 
     Raises:
         ParameterError: the encoding is unknown.
@@ -122,6 +134,7 @@ class PcmDecoder:
             raise ParameterError("encoding", f"must be one of {', '.join(ENCODINGS)}")
         self.encoding = encoding
         self.sample_bytes, self._decode = _DECODERS[encoding]
+        self.bounded = encoding != "pcm_f32le"
         self._rest = b""
 
     @property
@@ -136,6 +149,8 @@ class PcmDecoder:
             [samples] float32; a split sample waits for the next push.
         """
         joined = self._rest + bytes(data)
-        whole = len(joined) - len(joined) % self.sample_bytes
-        self._rest = joined[whole:]
-        return self._decode(joined[:whole])
+        if not (split := len(joined) % self.sample_bytes):
+            self._rest = b""
+            return self._decode(joined)
+        self._rest = joined[-split:]
+        return self._decode(joined[:-split])

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from service.metrics import Metrics, StreamMeter
+
+
+def test_a_stream_tells_of_its_audio_once_a_second_and_at_its_end() -> None:
+    metrics = Metrics()
+    meter = StreamMeter(metrics)
+
+    def value(name: str) -> float:
+        found = metrics.registry.get_sample_value(f"convad_{name}", {"kind": "stream"})
+        assert found is not None
+        return found
+
+    for at_ms in range(20, 1000, 20):
+        meter.step(0.002, at_ms)
+    assert value("audio_seconds_total") == 0
+    meter.step(0.002, 1000)
+    assert value("audio_seconds_total") == 1
+    meter.step(0.05, 1500)
+    meter.close()
+    meter.close()
+    assert value("audio_seconds_total") == 1.5
+    assert value("real_time_factor_count") == 2
+    assert abs(value("real_time_factor_sum") - (50 * 0.002 + 0.05 / 0.5)) < 1e-9
+    assert metrics.registry.get_sample_value("convad_step_seconds_count") == 51
