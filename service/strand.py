@@ -78,7 +78,7 @@ class Strand:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.context = contextvars.copy_context()
-        self.running = False  # this and the next are the inference thread's
+        self.running = False  # this and the next are touched by the thread that has the rounds
         self.waiting: deque[Job[Any]] = deque()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:

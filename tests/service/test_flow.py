@@ -28,6 +28,7 @@ def test_audio_by_the_short_cut_and_all_else_beside_it(monkeypatch: pytest.Monke
         for mixed in (False, True):
             url = f"ws://127.0.0.1:{port}/v1/vad/stream?sample_rate=16000&encoding=pcm_s16le"
             with connect(url) as client:
+                assert "session.created" in str(client.recv())
                 at = 0
                 while at < len(data):
                     kind = rng.randrange(6) if mixed else 1
@@ -44,8 +45,8 @@ def test_audio_by_the_short_cut_and_all_else_beside_it(monkeypatch: pytest.Monke
                 client.send(json.dumps({"type": "end"}))
                 events, code = messages(client)
             assert code == 1000
-            found.append([e for e in events if e["type"] != "session.created"])
+            found.append(events)
     assert found[0] == found[1]
     assert [e["type"] for e in found[0]].count("speech_stopped") == 2
     assert found[0][-1]["audio_ms"] == 4500
-    assert offered.count(True) > 5
+    assert True in offered
