@@ -122,13 +122,21 @@ def test_a_fresh_stage_forgets_what_came_before(cache: list[Cached], tmp_path: P
     assert not equal(tmp_path / "after" / "model", alone)
 
 
-def test_init_is_where_the_first_stage_starts(cache: list[Cached], tmp_path: Path) -> None:
-    network = Network(ARCHITECTURES["conv-dense"])
-    weights.save(network, tmp_path / "start", {})
-    file = recipe(tmp_path, "slow", steps=1, peak_rate=1e-9, weight_decay=0.0)
-    place = trained(file, tmp_path, cache, "--init", str(tmp_path / "start"))
-    for name, tensor in weights.load(place).network.state_dict().items():
-        torch.testing.assert_close(tensor, network.state_dict()[name], atol=1e-6, rtol=0)
+@pytest.mark.parametrize("names", [["conv-dense"], ["conv-dense", "dense"]])
+def test_init_is_where_the_first_stage_starts(
+    names: list[str], cache: list[Cached], tmp_path: Path
+) -> None:
+    networks = {name: Network(ARCHITECTURES[name]) for name in names}
+    starts = []
+    for name, network in networks.items():
+        weights.save(network, tmp_path / name, {})
+        starts += ["--init", str(tmp_path / name)]
+    slow = {"steps": 1, "peak_rate": 1e-9, "weight_decay": 0.0, "beside": names[1:]}
+    made = trained(recipe(tmp_path, "slow", **slow), tmp_path, cache, *starts)
+    for name, network in networks.items():
+        place = made / name if len(names) > 1 else made
+        for key, tensor in weights.load(place).network.state_dict().items():
+            torch.testing.assert_close(tensor, network.state_dict()[key], atol=1e-6, rtol=0)
 
 
 def test_init_of_another_architecture_is_refused(cache: list[Cached], tmp_path: Path) -> None:

@@ -251,5 +251,5 @@ def _one_thread(_: int) -> None:
 
 
 def _fast_bf16(audio: Tensor) -> bool:
-    """Whether bfloat16 pays: on GPUs, and on CPUs with matrix tiles (elsewhere it is emulated)."""
-    return audio.is_cuda or torch.cpu._is_amx_tile_supported()
+    """Whether bfloat16 pays: on GPUs, and on CPUs that multiply it (elsewhere it is emulated)."""
+    return audio.is_cuda or torch.cpu._is_avx512_bf16_supported()

@@ -17,6 +17,16 @@ from vad.training.recipe import Recipe
 SHORT_MEMORY = 10
 
 
+def _hidden(network: Network) -> list[tuple[torch.nn.Parameter, torch.nn.Parameter]]:
+    """The weights of layers between the first and the last, each with itself as a matrix.
+
+    A convolution's taps lie beside its inputs: [out, in · kernel]. The first layer's filters and
+    the last one's few outputs are not what Muon is for (Jordan et al., 2024).
+    """
+    weights = [p for p in network.parameters() if p.ndim > 1][1:-1]
+    return [(weight, torch.nn.Parameter(weight.detach().flatten(1))) for weight in weights]
+
+
 class Pupil:
     """A network that learns.
 
@@ -43,26 +53,23 @@ class Pupil:
         self.average = Network(ARCHITECTURES[architecture]).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.average.eval()
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        other = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": other, "weight_decay": 0.0},
-            ],
-            lr=recipe.peak_rate,
-            fused=True,
-        )
+        self._matrices = _hidden(self.network) if recipe.muon else []
+        self._optimisers = self._begin()
 
     def learn(self, loss: Tensor, step: int, group: Group) -> None:
         """One step down the gradient of its loss, at the recipe's rate of this step."""
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = self.recipe.rate(step)
-        self.optimiser.zero_grad(set_to_none=True)
+        rate = self.recipe.rate(step)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         group.average(p.grad for p in self.network.parameters() if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimiser.step()
+        for weight, matrix in self._matrices:
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+        for optimiser in self._optimisers:
+            muon = isinstance(optimiser, torch.optim.Muon)
+            for parameters in optimiser.param_groups:
+                parameters["lr"] = rate * self.recipe.muon if muon else rate
+            optimiser.step()
         self._remember(min(self.recipe.ema, (step + 1) / (step + 1 + SHORT_MEMORY)))
 
     @torch.no_grad()
@@ -81,14 +88,35 @@ class Pupil:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, own in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(own)
+
+    def _begin(self) -> list[torch.optim.Optimizer]:
+        """Muon for hidden weights if the recipe says so, AdamW for all others."""
+        hidden = {id(weight) for weight, _ in self._matrices}
+        others = [p for p in self.network.parameters() if id(p) not in hidden]
+        groups = [
+            {"params": [p for p in others if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
+            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        begun: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, lr=self.recipe.peak_rate, fused=True)
+        ]
+        if self._matrices:
+            muon = torch.optim.Muon(
+                [matrix for _, matrix in self._matrices],
+                weight_decay=self.recipe.weight_decay,
+                adjust_lr_fn="match_rms_adamw",  # so that one rate suits both
+            )
+            begun.append(muon)
+        return begun
 
     @torch.no_grad()
     def _remember(self, decay: float) -> None:

@@ -62,7 +62,11 @@ class Recipe:
         batch: scenes a step.
         peak_rate: highest learning rate of the one-cycle schedule (Smith & Topin, 2018).
         warmup: fraction of the steps over which it rises.
-        weight_decay: AdamW's, on weights of more than one dimension.
+        weight_decay: of weights of more than one dimension.
+        muon: how many times AdamW's rate the hidden layers' weights learn at by Muon, which
+            turns a gradient's momentum into the nearest orthogonal matrix (Jordan et al., 2024;
+            scaled as by Liu et al., "Muon is scalable for LLM training", 2025); with 0 AdamW
+            moves these as well.
         clip: largest gradient norm.
         ema: decay of the averaged weights, which are those that are kept.
         worst_tenth: weight of the worst tenth of each scene without speech; a false alarm is
@@ -90,6 +94,7 @@ class Recipe:
     peak_rate: float = 2e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
+    muon: float = 0.0
     clip: float = 1.0
     ema: float = 0.999
     keep: float = 0.0

@@ -49,7 +49,9 @@ def train(
             envvar="VAD_DATA", help=f"Corpora to prepare first: folders with {os.pathsep} between."
         ),
     ] = None,
-    init: Annotated[str | None, typer.Option(help="A model to start from.")] = None,
+    init: Annotated[
+        list[str] | None, typer.Option(help="A model to start from; may be repeated.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
     workers: Annotated[int, typer.Option(min=0, help="Processes that mix scenes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of the network, on a CPU.")] = 1,
@@ -75,17 +77,17 @@ def train(
         _prepare(data, cache, device, group)
         judge = Judge(dev, dev_noise or []) if dev and group.leads else None
         common = _Run(load_cache(cache), run, group, device, workers, judge, judge_every)
-        _train_all(stages, common, init, out)
+        _train_all(stages, common, init or [], out)
     finally:
         group.leave()
 
 
-def _train_all(stages: list[Stage], common: _Run, init: str | None, out: Path | None) -> None:
+def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | None) -> None:
     from vad import weights
 
     made: dict[str, list[Network]] = {}
-    if init:
-        made[init] = [_fitting(weights.load(init).network, stages[0])]
+    for name in init:
+        made[name] = [_fitting(weights.load(name).network, stages[0])]
     # Runs that don't follow from one another are models of their own.
     several_runs = any(stage.fresh for stage in stages)
     several_networks = any(stage.recipe.beside for stage in stages if stage.leads_to(stages[-1]))
@@ -140,9 +142,11 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
 def _fitting(network: Network, stage: Stage) -> Network:
     from vad.nn import ARCHITECTURES
 
-    wanted = ARCHITECTURES[stage.recipe.architecture]
-    if network.architecture != wanted:
-        raise ParameterError("init", f"is of another architecture than {wanted.name!r}")
+    wanted = stage.recipe.architectures
+    if all(network.architecture != ARCHITECTURES[name] for name in wanted):
+        raise ParameterError(
+            "init", f"is of another architecture than {', '.join(map(repr, wanted))}"
+        )
     return network
 
 
