@@ -137,6 +137,26 @@ def test_coloured_noise_falls_or_rises_with_frequency() -> None:
     assert 0 < float(slope.max()) < 2.6
 
 
+def test_shaped_noise_has_hills_and_gaps_and_swells() -> None:
+    def spread(shaped: float) -> tuple[float, float]:
+        """Of octaves about their slope, in dB, and of the level from one tenth to another."""
+        noise = effects.coloured_noise(200, SAMPLES, Draw("cpu", 6), shaped)
+        torch.testing.assert_close(effects.power(noise), torch.ones(200, 1), rtol=1e-3, atol=0)
+        power = torch.fft.rfft(noise).abs().square()
+        octaves = torch.stack([power[:, 125 * 2**k : 250 * 2**k].mean(1) for k in range(6)], 1)
+        bends = (10 * octaves.log10()).diff(n=2, dim=1)
+        levels = 10 * noise.view(200, 10, -1).square().mean(2).log10()
+        return float(bends.std()), float(levels.std(1).mean())
+
+    (bends, levels), (bends_shaped, levels_shaped) = spread(0.0), spread(1.0)
+    assert bends_shaped > 4 * bends
+    assert levels_shaped > 2 * levels
+    half = effects.coloured_noise(200, SAMPLES, Draw("cpu", 6), 0.5)
+    plain = effects.coloured_noise(200, SAMPLES, Draw("cpu", 6))
+    same = (half - plain).abs().amax(1) < 1e-3
+    assert 60 < int(same.sum()) < 140
+
+
 def test_hum_is_of_the_mains() -> None:
     spectra = torch.fft.rfft(effects.hum(20, SAMPLES, Draw("cpu", 7))).abs()
     sounding = {int(hertz) for row in spectra for hertz in torch.nonzero(row > row.max() / 100)}

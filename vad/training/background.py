@@ -100,7 +100,8 @@ class Background:
         rest = choice - r.noise - tuneful
         rows = torch.nonzero((rest >= 0) & (rest < r.coloured))[:, 0]
         if len(rows):
-            bed.index_add_(0, rows, effects.coloured_noise(len(rows), samples, draw))
+            noise = effects.coloured_noise(len(rows), samples, draw, r.shaped)
+            bed.index_add_(0, rows, noise)
         if len(rows := draw.some(count, 0.5 * r.varied)):
             wide = torch.zeros(len(rows), dtype=torch.bool, device=draw.device)
             some = effects.equalise(bed.index_select(0, rows), draw, narrow=wide)

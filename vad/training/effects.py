@@ -38,14 +38,30 @@ def from_db(level: Tensor | float) -> Tensor:
     return torch.exp2(torch.as_tensor(level) * (math.log2(10) / 20))
 
 
-def coloured_noise(rows: int, samples: int, draw: Draw) -> Tensor:
-    """Noise whose power falls or rises with frequency by a slope of −8…+2 dB/octave."""
+def coloured_noise(rows: int, samples: int, draw: Draw, shaped: float = 0.0) -> Tensor:
+    """Noise whose power falls or rises with frequency by a slope of −8…+2 dB/octave.
+
+    Args:
+        shaped: share of the rows that have hills and gaps of up to 30 dB as well, as rooms, fans
+            and engines do, and swell by up to 10 dB.
+    """
     spectrum = torch.fft.rfft(draw.normal(rows, samples))
     slope = draw.uniform(rows, 1, low=-8, high=2) / 6.02
     bins = torch.arange(spectrum.shape[1], device=draw.device)
     relative = bins.clamp_min(40 * samples // SAMPLE_RATE) / bins[-1]
     tilt = torch.exp2(slope * relative.log2())
-    return at_unit_power(torch.fft.irfft(spectrum * tilt, samples))
+    if not shaped:
+        return at_unit_power(torch.fft.irfft(spectrum * tilt, samples))
+    some = draw.chance(rows, 1, p=shaped).float()
+    depth = some * draw.uniform(rows, 1, high=30)
+    frequency = torch.fft.rfftfreq(samples, 1 / SAMPLE_RATE, device=draw.device)
+    hills = _smooth(depth * draw.uniform(rows, 10, low=-1, high=1), frequency)
+    noise = torch.fft.irfft(spectrum * tilt * from_db(hills), samples)
+    swell = some * draw.uniform(rows, 1, high=5) * draw.uniform(rows, 6, low=-1, high=1)
+    level = torch.nn.functional.interpolate(
+        swell[:, None], size=samples, mode="linear", align_corners=True
+    )[:, 0]
+    return at_unit_power(noise * from_db(level))
 
 
 def equalise(audio: Tensor, draw: Draw, *, narrow: Tensor, depth_db: float = 9.0) -> Tensor:

@@ -21,6 +21,7 @@ class SceneRecipe:
     music: float = 0.24
     noise_and_music: float = 0.12
     coloured: float = 0.12  # what is left has no background at all
+    shaped: float = 0.0  # of coloured noises: with hills and gaps in their spectrum, and swelling
     snr_db: tuple[float, float, float] = (-8.0, 4.0, 40.0)  # triangular: low, mode, high
     lone: float = 0.0  # of the scenes with speech: one utterance in a quiet place, no more
     speech_spread_db: float = 6.0  # of each utterance around the scene's speech level
