@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def run(name: str, arguments: list[str]) -> None:
-    command = [sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments]
+    command = [sys.executable, f"benchmarks/{name}.py", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(done.stdout)
