@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,7 +90,8 @@ class LoopBatcher(Rounds):
         super().__init__(engine, metrics)
         self._loop = asyncio.get_running_loop()
         self._due: float | None = None  # when the next round is
-        self._late = False
+        # When a round last came late, if it was the last, and when a file last got a piece.
+        self._late_at = self._file_at = -math.inf
         self._files = ThreadPoolExecutor(1, "network")
         self._begin()
 
@@ -112,7 +114,8 @@ class LoopBatcher(Rounds):
 
     def _tick(self) -> None:
         assert self._due is not None
-        self._late = monotonic() > self._due + GATHER_S
+        now = monotonic()
+        self._late_at = now if now > self._due + GATHER_S else -math.inf
         self._due = None
         self._begin()
         self._round()
@@ -121,7 +124,8 @@ class LoopBatcher(Rounds):
             self._loop.call_soon(self._tick)  # behind what has arrived meanwhile
 
     def _piece_of_file(self, call: Callable[[], T]) -> T:
-        while self._late and monotonic() < self._bulk_at + BULK_EVERY_S and not self._closing:
+        # Lateness is forgotten as well: the streams may have gone.
+        while monotonic() < min(self._file_at, self._late_at) + BULK_EVERY_S and not self._closing:
             sleep(GATHER_S)
-        self._bulk_at = monotonic()
+        self._file_at = monotonic()
         return call()

@@ -55,7 +55,7 @@ class Connection(ABC, Generic[MessageT]):
         self._jobs = service.live.strand()
         self._task = asyncio.current_task()
         self._meter = StreamMeter(service.metrics)
-        self._flow = Flow(self._session, self._inbox, self._jobs, service.returns, self._measure)
+        self._flow = Flow(self._session, self._inbox, self._jobs, service.returns)
         self._gone: StopReason = "disconnect"
         self._stalled: StreamStalled | None = None
 
@@ -114,6 +114,8 @@ class Connection(ABC, Generic[MessageT]):
         while self._session.running:
             try:
                 await self._go_on()
+            except StreamStalled:
+                raise  # there is no sending to it: see `_give_up`
             except ServiceError as exc:
                 await self._step(partial(self._session.fail, exc))
         with _closed_is_disconnected():
@@ -130,7 +132,7 @@ class Connection(ABC, Generic[MessageT]):
             short_cut["attach"](self._flow.offer)
         try:
             while self._session.running:
-                self._flow.open()
+                self._flow.open(self._measure)
                 await self._flow.listen(self._service.settings.stream_idle_s)
                 await self._send()
         finally:
@@ -175,7 +177,7 @@ class Connection(ABC, Generic[MessageT]):
         messages = await asyncio.wrap_future(job)
         self._flow.job = None
         self._flow.unsent.extend(messages)
-        self._measure(perf_counter() - started)
+        self._measure(perf_counter() - started, messages)
         await self._send()
 
     async def _send(self) -> None:
@@ -197,9 +199,9 @@ class Connection(ABC, Generic[MessageT]):
             # Jobs are done in order: behind the last, the interrupted one is done as well.
             messages = await asyncio.wrap_future(last)
             if interrupted is not None and not cancelled(interrupted):
-                self._flow.unsent.extend(interrupted.result())
+                messages = [*interrupted.result(), *messages]
             self._flow.unsent.extend(messages)
-            self._measure(0)
+            self._measure(0, messages)
             async with asyncio.timeout(FAREWELL_S):
                 await self._send()
                 await self._websocket.close(problem_type(why).close_code)
@@ -209,9 +211,9 @@ class Connection(ABC, Generic[MessageT]):
             if self._gone != "shutdown":
                 raise
 
-    def _measure(self, seconds: float) -> None:
+    def _measure(self, seconds: float, messages: list[MessageT]) -> None:
         self._meter.step(seconds, self._session.audio_ms)
-        for message in self._flow.unsent:
+        for message in messages:
             if (code := self._error_code(message)) is not None:
                 self._service.metrics.rejections.labels(reason=code).inc()
 

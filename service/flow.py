@@ -20,6 +20,7 @@ from service.returns import Returns
 from service.strand import Outcome, Strand
 
 Call = Callable[[], list[MessageT]]
+Measure = Callable[[float, list[MessageT]], None]
 
 
 class Flow(Generic[MessageT]):
@@ -37,7 +38,6 @@ class Flow(Generic[MessageT]):
         inbox: where they wait.
         jobs: of the session, one after another.
         returns: to the event loop.
-        measure: told how many seconds each message took.
 
     Attributes:
         job: what is under way with the session, if anything.
@@ -50,26 +50,29 @@ class Flow(Generic[MessageT]):
         inbox: Inbox,
         jobs: Strand,
         returns: Returns,
-        measure: Callable[[float], None],
     ) -> None:
         self._session, self._inbox, self._jobs = session, inbox, jobs
-        self._returns, self._measure = returns, measure
+        self._returns = returns
         self.job: Future[list[MessageT]] | Outcome[list[MessageT]] | None = None
         self.unsent: deque[MessageT] = deque()
-        self._open = False
+        self._measure: Measure[MessageT] | None = None  # while it is open
         self._news = asyncio.Event()  # something for the task
         self._why_not: Exception | None = None  # the next message could not be handed on
         self._started = self._idle_since = perf_counter()
 
-    def open(self) -> None:
-        """From now on messages go around; nothing may be under way or unsent."""
-        self._open, self._idle_since = True, perf_counter()
+    def open(self, measure: Measure[MessageT]) -> None:
+        """From now on messages go around; nothing may be under way or unsent.
+
+        Args:
+            measure: told how many seconds each took, and its answers.
+        """
+        self._measure, self._idle_since = measure, perf_counter()
         self._news.clear()
         self.hand_on()
 
     def close(self) -> None:
         """No more: a job that is under way is left in `job`."""
-        self._open = False
+        self._measure = None
 
     def offer(self, data: bytes) -> bool:
         """Takes a binary message, if there is room."""
@@ -79,7 +82,7 @@ class Flow(Generic[MessageT]):
 
     def hand_on(self) -> None:
         """Makes a job of the next message, unless one is under way or the task has to act."""
-        if not self._open or self.job is not None or self._news.is_set():
+        if self._measure is None or self.job is not None or self._news.is_set():
             return
         try:
             if (message := self._inbox.take()) is None:
@@ -116,15 +119,17 @@ class Flow(Generic[MessageT]):
 
     def _done(self, job: Outcome[list[MessageT]]) -> None:
         """What has become of a message."""
-        if job is not self.job or not self._open:
+        if job is not self.job or self._measure is None:
             return  # whoever closed the flow sees to it
         self.job = None
         self._idle_since = perf_counter()
+        messages: list[MessageT] = []
         try:
-            self.unsent.extend(job.result())
+            messages = job.result()
         except Exception as exc:
             self._why_not = exc
-        self._measure(self._idle_since - self._started)
+        self.unsent.extend(messages)
+        self._measure(self._idle_since - self._started, messages)
         if self.unsent or self._why_not or not self._session.running:
             self._news.set()
         else:

@@ -34,5 +34,9 @@ class Returns:
 
     def _run(self) -> None:
         self._woken = False  # first: what comes from now on wakes it anew
-        while self._calls:
-            self._calls.popleft()()
+        try:
+            while self._calls:
+                self._calls.popleft()()
+        finally:  # the loop reports what one raised; the others are still to come
+            if self._calls:
+                self._loop.call_soon(self._run)

@@ -99,6 +99,7 @@ class Rounds(ABC):
         self._thread: threading.Thread | None = None  # that has the rounds
         self._hub: Any = None  # its own greenlet
         self._idle: list[Any] = []  # greenlets without a job
+        self._given: Job[Any] | None = None  # to the greenlet that is switched to
 
     def strand(self) -> Strand:
         """For jobs that must not overlap, such as those of one stream."""
@@ -168,18 +169,25 @@ class Rounds(ABC):
             strand.running = True
             worker = self._idle.pop() if self._idle else greenlet(self._work)
             worker.gr_context = strand.context
-            worker.switch(job)
+            self._given = job
+            worker.switch()
 
-    def _work(self, job: Job[Any]) -> None:
-        """One job after another: a new greenlet for each would get and give back memory."""
+    def _work(self) -> None:
+        """One job after another: a new greenlet for each would get and give back memory.
+
+        An idle one holds on to nothing, neither here nor as an argument of its switch.
+        """
         me = getcurrent()
         while True:
+            job, self._given = self._given, None
+            assert job is not None
             job.run()
             self._ended(job.strand)
+            del job
             if len(self._idle) >= MAX_IDLE:
                 return
             self._idle.append(me)
-            job = self._hub.switch()
+            self._hub.switch()
 
     def _ended(self, strand: Strand) -> None:
         strand.running = False

@@ -47,17 +47,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.handshake_initiated:
             super().data_received(data)
             return
-        for raw, audio in self._splitter.push(data):
-            if audio is None or not self._takes(audio):
+        pieces = self._splitter.push(data)
+        for i, (raw, audio) in enumerate(pieces):
+            if audio is None:
                 super().data_received(raw)
+            elif not self._takes(audio):  # and what follows has to wait behind it
+                super().data_received(b"".join(piece.raw for piece in pieces[i:]))
+                return
 
     def _takes(self, audio: bytes) -> bool:
         # What waits to be received came before.
         return self._sink is not None and self.queue.empty() and self._sink(audio)
 
     async def run_asgi(self) -> None:
-        self.scope.setdefault("extensions", {})[SHORT_CUT] = {"attach": self.attach}
-        await super().run_asgi()
+        extensions = self.scope.setdefault("extensions", {})
+        extensions[SHORT_CUT] = {"attach": self.attach}
+        try:
+            await super().run_asgi()
+        finally:
+            del extensions[SHORT_CUT]  # which refers back to this: nobody would be freed at once
         if not self.disconnected:
             self._linger = self.loop.call_later(LINGER_S, self.transport.abort)
 

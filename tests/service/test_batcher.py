@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError, wait
 from contextvars import ContextVar
@@ -388,3 +390,39 @@ def test_an_outcome_is_a_future_that_nobody_waits_for(batcher: Batcher) -> None:
     assert good.result() == 7
     with pytest.raises(ZeroDivisionError):
         bad.result()
+
+
+class Thing:
+    """What a job holds on to."""
+
+
+def test_idle_greenlets_hold_on_to_nothing(batcher: Batcher, engine: EnergyEngine) -> None:
+    def job(thing: Thing) -> None:
+        batcher.engine.push(engine.session(), SHORT)
+
+    things = [Thing() for _ in range(5)]
+    refs = [weakref.ref(thing) for thing in things]
+    gate = Gate(batcher)
+    jobs = [batcher.submit(partial(job, thing)) for thing in things]
+    gate.open()
+    wait(jobs, TIMEOUT_S)
+    batcher.submit(list).result(TIMEOUT_S)  # the others' greenlets are idle by now
+    del jobs, things, job
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 5
+
+
+def test_files_do_not_wait_for_streams_that_have_gone() -> None:
+    async def run() -> float:
+        engine = EnergyEngine()
+        batcher = LoopBatcher(EnergyDetector(engine).engine, Metrics())
+        batcher.submit(list)
+        time.sleep(0.05)  # so that its round is late, and the last for now
+        await asyncio.sleep(0.05)
+        audio, started = np.zeros(40 * PIECE_SAMPLES, np.float32), time.monotonic()
+        await asyncio.to_thread(batcher.engine.push, engine.session(), audio)
+        seconds = time.monotonic() - started
+        batcher.close()
+        return seconds
+
+    assert asyncio.run(run()) < 40 * rounds_module.BULK_EVERY_S / 2

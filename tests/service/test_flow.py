@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
+import weakref
 
 import pytest
 from websockets.sync.client import connect
 
 from service.flow import Flow
+from service.streams import StreamConnection
+from service.websockets import WebSocketProtocol
 
-from .conftest import SPEECH, messages, pcm, running
+from .conftest import SPEECH, messages, pcm, running, until
 
 
 def test_audio_by_the_short_cut_and_all_else_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +54,34 @@ def test_audio_by_the_short_cut_and_all_else_beside_it(monkeypatch: pytest.Monke
     assert [e["type"] for e in found[0]].count("speech_stopped") == 2
     assert found[0][-1]["audio_ms"] == 4500
     assert True in offered
+
+
+def test_what_has_ended_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its place in the network's memory, however rarely the collector comes."""
+    alive: list[weakref.ref[object]] = []
+
+    def remembered(kind: type, name: str) -> None:
+        inner = getattr(kind, name)
+
+        def outer(self: object, *args: object) -> None:
+            alive.append(weakref.ref(self))
+            inner(self, *args)
+
+        monkeypatch.setattr(kind, name, outer)
+
+    remembered(StreamConnection, "__init__")
+    remembered(WebSocketProtocol, "connection_made")
+    with running() as (_, port):
+        gc.disable()
+        try:
+            for _ in range(3):
+                url = f"ws://127.0.0.1:{port}/v1/vad/stream?sample_rate=16000&encoding=pcm_s16le"
+                with connect(url) as client:
+                    client.send(pcm(SPEECH)[:8000])
+                    client.send(json.dumps({"type": "end"}))
+                    messages(client)
+            assert len(alive) == 6
+            # But for what the loop's last callbacks may still refer to.
+            until(lambda: sum(ref() is not None for ref in alive) <= 2)
+        finally:
+            gc.enable()

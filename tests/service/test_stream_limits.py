@@ -169,6 +169,10 @@ def test_who_takes_nothing_and_sends_nothing_is_given_up_too() -> None:
     [closed] = [r for r in logs if r["event"] == "stream_closed"]
     assert (closed["reason"], closed["code"]) == ("limit", 1013)
     assert [r for r in logs if r["event"] == "stream_not_listening"]
+    told = server._service.metrics.registry.get_sample_value(
+        "convad_rejections_total", {"reason": "stream-stalled"}
+    )
+    assert told == 1  # it was tried once
 
 
 def test_pongs_do_not_pile_up_for_who_reads_nothing() -> None:
