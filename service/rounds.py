@@ -7,9 +7,9 @@
                                   └───────────────────────────────────────────────────┘
     file threads ── push ───────▶ one piece of one file after another
 
-On a CPU rounds are the event loop's: they are short, and a thread for them would fight with it for
-Python's lock at each layer of the network, which costs a busy server more than anything else here.
-Other devices make the loop wait, so there a thread has the rounds, and the files' pieces as well.
+On a CPU rounds are the event loop's: they are short, and a thread for them would wait for Python's
+lock at each layer of the network, so that its batches came late on a busy server. Other devices
+would make the loop wait, so there a thread has the rounds, and the files' pieces as well.
 
 A job is ordinary code: it calls `Stream.push`, which calls `SharedEngine.push`. Each runs in
 a greenlet, so that it can be left there and taken up again once its batch has run: no job

@@ -53,11 +53,7 @@ def test_finds_speech_in_a_real_recording(detector: Detector, data_dir: Path) ->
         ("speech.m4a", 0.05),
         ("speech.webm", 0.05),
         ("speech.mp4", 0.05),
-        pytest.param(
-            "speech-8k-mulaw.wav",
-            0.05,
-            marks=pytest.mark.xfail(reason="a word's last consonant lies above 4 kHz"),
-        ),
+        ("speech-8k-mulaw.wav", 0.05),
     ],
 )
 def test_every_format_gives_the_same_boundaries(
@@ -73,17 +69,13 @@ def test_every_format_gives_the_same_boundaries(
 def test_mu_law_gives_the_boundaries_of_its_original(
     detector: Detector, data_dir: Path, speech: tuple[NDArray[np.float32], int]
 ) -> None:
-    """Its original has 8 kHz. Of what the wideband recording holds above 4 kHz, a telephone line
-    brings nothing: there one word, whose last consonant lies up there, ends earlier."""
+    """Coded as µ-law, it is still nearer to the 8 kHz that were coded."""
     audio, rate = speech
     original = io.BytesIO()
     sf.write(original, soxr.resample(audio, rate, 8000), 8000, format="WAV", subtype="PCM_16")
     found = boundaries(detector.detect(data_dir / "speech-8k-mulaw.wav"))
     wanted = boundaries(detector.detect(original.getvalue()))
     np.testing.assert_allclose(found, wanted, atol=0.03 + 1e-9)
-    difference = found - boundaries(detector.detect(data_dir / "speech.wav"))
-    assert (np.abs(difference) <= 0.05 + 1e-9).sum() == difference.size - 1
-    assert np.abs(difference[:, 0]).max() <= 0.05 + 1e-9
 
 
 def test_truncated_mp3_gives_what_there_is(detector: Detector, data_dir: Path) -> None:

@@ -139,6 +139,28 @@ def test_init_is_where_the_first_stage_starts(
             torch.testing.assert_close(tensor, network.state_dict()[key], atol=1e-6, rtol=0)
 
 
+def test_a_stage_is_mixed_with_an_earlier_one_at_its_end(
+    cache: list[Cached], tmp_path: Path
+) -> None:
+    recipe(tmp_path, "one")
+    blend = '[[blends]]\nnetwork = "conv-dense"\nof = "one"\nshare = {}\n'
+    for folder, share in (("all", 1.0), ("none", 0.0)):
+        place = tmp_path / folder
+        place.mkdir()
+        recipe(place, "one")
+        second = recipe(place, "two", seed=2)
+        second.write_text(second.read_text() + blend.format(share))
+        trained(plan(place, 'recipe = "one.toml"', 'recipe = "two.toml"'), place, cache)
+    alone = trained(tmp_path / "one.toml", tmp_path, cache)
+    assert equal(tmp_path / "all" / "model", alone)
+    assert not equal(tmp_path / "none" / "model", alone)
+    missing = recipe(tmp_path, "missing")
+    missing.write_text(missing.read_text() + blend.format(0.5).replace('"one"', '"nowhere"'))
+    result = train(missing, tmp_path / "more", cache)
+    assert result.exit_code != 0
+    assert not list((tmp_path / "more").rglob("checkpoint.pt"))  # nothing was trained in vain
+
+
 def test_init_of_another_architecture_is_refused(cache: list[Cached], tmp_path: Path) -> None:
     """Of another name, or of the same name with other layers, as an older model may have."""
     known = ARCHITECTURES["conv-dense"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,6 +71,12 @@ class Scenes(Dataset[Batch]):
         if get_worker_info() is None:
             return audio, labels, heard
         return audio.cpu(), labels.cpu(), heard.cpu()  # a GPU's memory stays its process's own
+
+    def fresh(self) -> Iterator[Tensor]:
+        """[batch, samples] of scenes that no step of the run hears, one batch after another."""
+        for step in count(self.recipe.steps):
+            draw = Draw(self.mixer.device, self.recipe.seed, step)
+            yield as_float(self.mixer.scenes(draw, self.recipe.batch)[0])
 
 
 def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Tensor:

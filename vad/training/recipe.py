@@ -9,6 +9,7 @@ from typing import Any
 
 from vad.errors import DataError
 from vad.nn.architectures import ARCHITECTURES
+from vad.training.blend import Blend
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Recipe:
         keep: share of the weights that it started from in what comes out. A stage that mends one
             thing forgets some of another; halfway between the two, most of both is there
             (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+        blends: which networks are mixed with earlier ones at the end.
         smoothing: labels become this and 1 − this, so that 0.5 stays meaningful.
         seed: of weights and scenes.
         scenes: how they are mixed.
@@ -104,6 +106,7 @@ class Recipe:
     teacher_in_pauses: float | None = None
     taught: float = 0.6
     arbiter: str = ""
+    blends: tuple[Blend, ...] = ()
     smoothing: float = 0.01
     seed: int = 1
     scenes: SceneRecipe = field(default_factory=SceneRecipe)
@@ -113,6 +116,9 @@ class Recipe:
             if name not in ARCHITECTURES:
                 known = ", ".join(ARCHITECTURES)
                 raise DataError(f"unknown architecture {name!r}; known are {known}")
+        for blend in self.blends:
+            if blend.network not in self.architectures:
+                raise DataError(f"blends: {blend.network!r} is none of this recipe's networks")
         for name in ("steps", "batch"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise DataError(f"{name} must be a positive whole number, not {value!r}")
@@ -150,6 +156,7 @@ class Recipe:
                 scenes[name] = tuple(value.items())
             elif isinstance(value, list):
                 scenes[name] = tuple(value)
+        data["blends"] = [_blend(path, row) for row in data.get("blends", ())]
         data = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
         return cls(**data, scenes=SceneRecipe(**scenes))
 
@@ -165,6 +172,16 @@ class Recipe:
             return self.peak_rate * (0.04 + 0.96 * (1 - cos(pi * step / rise)) / 2)
         done = min(1.0, (step - rise) / max(1, self.steps - rise))
         return self.peak_rate * (0.001 + 0.999 * (1 + cos(pi * done)) / 2)
+
+
+def _blend(path: Path, row: Any) -> Blend:
+    if not isinstance(row, dict):
+        raise DataError(f"{path}: blends must be tables")
+    _known(path, row, Blend)
+    try:
+        return Blend(**row)
+    except TypeError:
+        raise DataError(f"{path}: a blend needs network, of and share") from None
 
 
 def _known(path: Path, data: dict[str, Any], kind: type) -> None:

@@ -6,6 +6,7 @@ import copy
 import os
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from vad.errors import ParameterError
 
 if TYPE_CHECKING:
-    from vad.nn import Network
+    from vad.nn import Architecture, Network
     from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import Stage
@@ -113,6 +114,8 @@ def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
 
 
 def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[Network]:
+    from vad.nn import ARCHITECTURES
+    from vad.training.blend import blended
     from vad.training.loop import Trainer
     from vad.training.mixing import Mixer
     from vad.training.progress import Bar
@@ -130,13 +133,31 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
         workers=common.workers,
         group=common.group,
     )
+    # Looked up first: what is missing is told before hours of training.
+    others = [_earlier(b.of, ARCHITECTURES[b.network], made) for b in recipe.blends]
     with Bar(stage, trainer.step, _console if common.group.leads else None) as bar:
-        return trainer.run(
+        networks = trainer.run(
             report=bar,
             judge=common.judge,
             judge_every=common.judge_every,
             stop_at=stage.stop_at,
         )
+    for blend, other in zip(recipe.blends, others, strict=True):
+        place = recipe.architectures.index(blend.network)
+        batches = islice(trainer.scenes.fresh(), blend.refresh)
+        networks[place] = blended(networks[place], other.to(common.device), blend, batches)
+    return networks
+
+
+def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) -> Network:
+    """A network of an earlier stage, or a model."""
+    from vad import weights
+
+    found = made[name] if name in made else [weights.load(name).network]
+    for network in found:
+        if network.architecture == wanted:
+            return network
+    raise ParameterError("of", f"{name} has no network of the architecture {wanted.name!r}")
 
 
 def _fitting(network: Network, stage: Stage) -> Network:
