@@ -130,7 +130,7 @@ def test_start_is_told_as_soon_as_it_says(cut: int) -> None:
 
 def test_start_that_a_finish_brings_out_is_told_at_the_end() -> None:
     stream = DETECTOR.stream(16_000, segmentation=Segmentation(threshold=0.02))
-    assert not stream.push(SPEECH[8000:8480])  # 30 ms: less than the look-ahead
+    assert not stream.push(SPEECH[12000:12480])  # 30 ms: less than the look-ahead
     started = stream.finish()[0]
     assert isinstance(started, SpeechStarted)
     assert started.detected_at_ms == 30

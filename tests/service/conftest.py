@@ -68,9 +68,8 @@ class EnergyEngine:
     network.known_at_ms = lambda frame: 10 * frame + 20
 
     def __init__(self, fails_at: float = np.inf, seconds: float = 0) -> None:
-        self.fails_at, self.seconds = fails_at, seconds
-        self.calls = 0
-        # What is slow is no CPU, of which the service expects steps of a millisecond or so.
+        self.fails_at, self.seconds, self.calls = fails_at, seconds, 0
+        # What is slow is no CPU: the event loop would wait for one.
         self.device = torch.device("cuda" if seconds else "cpu")
 
     def session(self) -> EnergySession:

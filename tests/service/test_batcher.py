@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import random
 import threading
@@ -13,68 +12,26 @@ from concurrent.futures import Future, InvalidStateError, wait
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import soundfile
 
-from service import batcher as batcher_module
-from service import rounds as rounds_module
-from service.batcher import LoopBatcher, ThreadBatcher, batcher_for
+from service.batcher import ThreadBatcher
 from service.metrics import Metrics
 from service.rounds import PIECE_SAMPLES, URGENT_SAMPLES
-from service.strand import Job, Outcome, Strand
+from service.strand import Outcome
 from vad import Detector, Probabilities
 from vad.engine import Engine
 from vad.events import Event
 
-from .conftest import Audio, EnergyDetector, EnergyEngine, pattern
-
-T = TypeVar("T")
-TIMEOUT_S = 20
-SHORT = pattern((0.02, 0.9))
+from .batcher_kit import SHORT, TIMEOUT_S, Batcher, Gate, InLoop, sample
+from .conftest import Audio, EnergyDetector, EnergyEngine
 
 
 @pytest.fixture
 def engine() -> EnergyEngine:
     return EnergyEngine()
-
-
-class InLoop:
-    """A `LoopBatcher` for threads: its loop runs in one, where all calls for it are sent."""
-
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self._inner = self._there(lambda: LoopBatcher(engine, metrics))
-        self.engine = self._inner.engine
-
-    def _there(self, call: Callable[[], T]) -> T:
-        async def called() -> T:
-            return call()
-
-        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(TIMEOUT_S)
-
-    def enter(self, job: Job[Any]) -> None:
-        self._loop.call_soon_threadsafe(self._inner.enter, job)  # in order, when it gets to it
-
-    def strand(self) -> Strand:
-        return Strand(self)
-
-    def submit(self, call: Callable[[], T]) -> Future[T]:
-        return self.strand().submit(call)
-
-    def close(self) -> None:
-        if self._thread.is_alive():
-            self._there(self._inner.close)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(TIMEOUT_S)
-            self._loop.close()
-
-
-Batcher = ThreadBatcher | InLoop
 
 
 @pytest.fixture(params=[ThreadBatcher, InLoop], ids=["thread", "loop"])
@@ -89,39 +46,6 @@ def batcher(engine: EnergyEngine, make: Callable[[Engine, Metrics], Batcher]) ->
     batcher = make(EnergyDetector(engine).engine, Metrics())
     yield batcher
     batcher.close()
-
-
-def test_a_cpu_has_its_rounds_in_the_loop_and_other_devices_have_a_thread() -> None:
-    async def kinds() -> list[type]:
-        found = []
-        for seconds in (0, 0.01):
-            made = batcher_for(EnergyDetector(EnergyEngine(seconds=seconds)).engine, Metrics())
-            found.append(type(made))
-            made.close()
-        return found
-
-    assert asyncio.run(kinds()) == [LoopBatcher, ThreadBatcher]
-
-
-class Gate:
-    """A job that holds the inference thread until it is opened."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self._open, entered = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            entered.set()
-            assert self._open.wait(TIMEOUT_S)
-
-        batcher.submit(hold)
-        assert entered.wait(TIMEOUT_S)
-
-    def open(self) -> None:
-        self._open.set()
-
-
-def sample(batcher_metrics: Metrics, name: str) -> float:
-    return batcher_metrics.registry.get_sample_value(name) or 0.0
 
 
 def test_thirty_interleaved_streams_equal_the_same_alone(
@@ -181,41 +105,6 @@ def test_what_waits_goes_together(
     batcher.close()
     assert sample(metrics, "convad_batch_streams_count") == 1
     assert sample(metrics, "convad_batch_streams_sum") == 5
-
-
-def test_streams_that_come_one_by_one_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, metrics = EnergyEngine(seconds=0.3), Metrics()
-    pauses, both = list[float](), threading.Event()
-
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        assert both.wait(TIMEOUT_S)
-
-    monkeypatch.setattr(batcher_module, "sleep", pause)
-    monkeypatch.setattr(rounds_module, "GATHER_S", 60)
-    batcher = ThreadBatcher(EnergyDetector(engine).engine, metrics)
-    first, second = (partial(batcher.engine.push, engine.session(), SHORT) for _ in range(2))
-    batcher.submit(first).result(TIMEOUT_S)
-    jobs = [batcher.submit(second), batcher.submit(first)]
-    both.set()
-    wait(jobs, TIMEOUT_S)
-    batcher.close()
-    assert len(pauses) == 1
-    assert 0 < pauses[0] < 0.3 * rounds_module.PACE + 1
-    assert sample(metrics, "convad_batch_streams_count") == 2
-    assert sample(metrics, "convad_batch_streams_sum") == 3
-
-
-def test_a_stream_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, pauses = EnergyEngine(seconds=0.1), list[float]()
-    monkeypatch.setattr(batcher_module, "sleep", pauses.append)
-    monkeypatch.setattr(rounds_module, "GATHER_S", 60)
-    batcher = ThreadBatcher(EnergyDetector(engine).engine, Metrics())
-    push = partial(batcher.engine.push, engine.session(), SHORT)
-    for _ in range(4):
-        batcher.submit(push).result(TIMEOUT_S)
-    batcher.close()
-    assert len(pauses) == 1  # after its first step, when others might have come
 
 
 def test_a_strands_jobs_do_not_overlap(batcher: Batcher, engine: EnergyEngine) -> None:
@@ -342,33 +231,6 @@ def test_each_job_keeps_its_callers_context(batcher: Batcher, engine: EnergyEngi
     assert [job.result(TIMEOUT_S) for job in jobs] == ["a", "b"]
 
 
-def test_close_finishes_what_is_queued_and_takes_no_more(engine: EnergyEngine) -> None:
-    batcher = ThreadBatcher(EnergyDetector(engine).engine, Metrics())
-    gate = Gate(batcher)
-    job = batcher.submit(partial(batcher.engine.push, engine.session(), SHORT))
-    closing = threading.Thread(target=batcher.close)
-    closing.start()
-    gate.open()
-    closing.join(TIMEOUT_S)
-    assert len(job.result(0)) == 2
-    with pytest.raises(RuntimeError, match="closed"):
-        batcher.submit(list)
-
-
-def test_a_loop_that_closes_finishes_what_is_queued() -> None:
-    async def run() -> None:
-        engine = EnergyEngine()
-        batcher = LoopBatcher(EnergyDetector(engine).engine, Metrics())
-        job = batcher.submit(partial(batcher.engine.push, engine.session(), SHORT))
-        batcher.close()
-        assert len(job.result(0)) == 2
-        with pytest.raises(RuntimeError, match="closed"):
-            batcher.submit(list)
-        await asyncio.sleep(0.02)  # the round that was due has nothing to do
-
-    asyncio.run(run())
-
-
 def test_an_outcome_is_a_future_that_nobody_waits_for(batcher: Batcher) -> None:
     told: list[Outcome[int]] = []
     both = threading.Event()
@@ -410,19 +272,3 @@ def test_idle_greenlets_hold_on_to_nothing(batcher: Batcher, engine: EnergyEngin
     del jobs, things, job
     gc.collect()
     assert [ref() for ref in refs] == [None] * 5
-
-
-def test_files_do_not_wait_for_streams_that_have_gone() -> None:
-    async def run() -> float:
-        engine = EnergyEngine()
-        batcher = LoopBatcher(EnergyDetector(engine).engine, Metrics())
-        batcher.submit(list)
-        time.sleep(0.05)  # so that its round is late, and the last for now
-        await asyncio.sleep(0.05)
-        audio, started = np.zeros(40 * PIECE_SAMPLES, np.float32), time.monotonic()
-        await asyncio.to_thread(batcher.engine.push, engine.session(), audio)
-        seconds = time.monotonic() - started
-        batcher.close()
-        return seconds
-
-    assert asyncio.run(run()) < 40 * rounds_module.BULK_EVERY_S / 2

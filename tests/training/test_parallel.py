@@ -12,7 +12,7 @@ import torch
 from torch import multiprocessing
 
 from vad.errors import DataError
-from vad.training.loop import Scenes, Trainer, as_float, loss_of
+from vad.training.loop import Scenes, Trainer, as_float, fast_bf16, loss_of
 from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
 from vad.training.prepare import Cached, load_cache
@@ -119,10 +119,12 @@ def test_two_processes_learn_what_one_does_that_sees_both_shares(
         batches = [scenes[step] for scenes in shares]
         assert [len(audio) for audio, _, _ in batches] == [2, 2]
         assert not torch.equal(batches[0][0], batches[1][0])
-        losses = [
-            loss_of(pupil.network(as_float(pcm)), labels, heard, RECIPE_OF_TWO)
-            for pcm, labels, heard in batches
-        ]
+        losses = []
+        for pcm, labels, heard in batches:
+            audio = as_float(pcm)
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16(audio)):
+                logits = pupil.network(audio)
+            losses.append(loss_of(logits.float(), labels, heard, RECIPE_OF_TWO))
         pupil.learn(torch.stack(losses).mean(), step, ALONE)
     torch.set_num_threads(threads)
     for rank in range(2):

@@ -238,7 +238,7 @@ class Trainer:
         losses: dict[str, Tensor] = {}
         for pupil in self.pupils:
             pupil.network.train()
-            with torch.autocast(kind, torch.bfloat16, enabled=_fast_bf16(audio)):
+            with torch.autocast(kind, torch.bfloat16, enabled=fast_bf16(audio)):
                 logits = pupil.network(audio)
             loss = loss_of(logits.float(), labels, heard, self.recipe)
             pupil.learn(loss, self.step, self.group)
@@ -257,6 +257,6 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)  # a worker for each core: more threads would only fight
 
 
-def _fast_bf16(audio: Tensor) -> bool:
+def fast_bf16(audio: Tensor) -> bool:
     """Whether bfloat16 pays: on GPUs, and on CPUs that multiply it (elsewhere it is emulated)."""
     return audio.is_cuda or torch.cpu._is_avx512_bf16_supported()
