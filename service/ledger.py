@@ -47,14 +47,12 @@ class Ledger:
             now_ms: where the audio ends.
             reason: reported for each.
         """
-        return self.enter(
-            # The probability of its first frame is all that is known of the segment.
-            SpeechStopped(
-                start.segment_id,
-                start.audio_start_ms,
-                max(start.audio_start_ms, now_ms),
-                start.probability,
-                reason,
-            )
-            for start in list(self._pending.values())
-        )
+        return self.enter([_end(start, now_ms, reason) for start in self._pending.values()])
+
+
+def _end(start: SpeechStarted, now_ms: int, reason: StopReason) -> Event:
+    at_ms = start.audio_start_ms
+    if now_ms <= at_ms:  # a negative pad has put the start, told already, behind all audio
+        return SpeechDiscarded(start.segment_id, at_ms, at_ms, reason)
+    # The probability of its first frame is all that is known of the segment.
+    return SpeechStopped(start.segment_id, at_ms, now_ms, start.probability, reason)
