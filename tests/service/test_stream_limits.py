@@ -177,7 +177,8 @@ def test_who_takes_nothing_and_sends_nothing_is_given_up_too() -> None:
 
 def test_pongs_do_not_pile_up_for_who_reads_nothing() -> None:
     ping = bytes([0x89, 0x80 | 125]) + bytes(4 + 125)
-    with running() as (server, port):
+    # A busy machine takes half a minute for them, and no ping is a message.
+    with running(stream_idle_s=10 * PATIENCE_S) as (server, port):
         server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with closing(DeafClient(port)) as deaf:
             until(lambda: len(server.server_state.connections) == 1)
