@@ -35,6 +35,16 @@ class Blend:
 
 
 @torch.no_grad()
+def mixed_with(network: Network, other: dict[str, Tensor], share: float) -> Network:
+    """A new network with a share of other weights and statistics; both of one architecture."""
+    mixed = copy.deepcopy(network)
+    for name, tensor in mixed.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(other[name].to(tensor), share)
+    return mixed
+
+
+@torch.no_grad()
 def blended(network: Network, other: Network, blend: Blend, batches: Iterable[Tensor]) -> Network:
     """A new network as `blend` says.
 
@@ -42,11 +52,7 @@ def blended(network: Network, other: Network, blend: Blend, batches: Iterable[Te
         network, other: of one architecture, on one device.
         batches: [rows, samples] each, of scenes.
     """
-    mixed = copy.deepcopy(network)
-    before = other.state_dict()
-    for name, tensor in mixed.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.lerp_(before[name].to(tensor), blend.share)
+    mixed = mixed_with(network, other.state_dict(), blend.share)
     norms = [each for each in mixed.modules() if isinstance(each, nn.BatchNorm1d)]
     if blend.refresh and norms:
         momenta = [norm.momentum for norm in norms]

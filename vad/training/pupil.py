@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vad.nn import ARCHITECTURES, Network
+from vad.training.blend import mixed_with
 from vad.training.parallel import Group
 from vad.training.recipe import Recipe
 
@@ -72,16 +73,11 @@ class Pupil:
             optimiser.step()
         self._remember(min(self.recipe.ema, (step + 1) / (step + 1 + SHORT_MEMORY)))
 
-    @torch.no_grad()
     def result(self) -> Network:
         """The average, with the recipe's share of the weights that it started from."""
         if self._start is None or not self.recipe.keep:
             return self.average
-        mixed = copy.deepcopy(self.average)
-        for name, tensor in mixed.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.lerp_(self._start[name].to(tensor), self.recipe.keep)
-        return mixed
+        return mixed_with(self.average, self._start, self.recipe.keep)
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
