@@ -157,6 +157,30 @@ def test_shaped_noise_has_hills_and_gaps_and_swells() -> None:
     assert 60 < int(same.sum()) < 140
 
 
+def test_gusts_come_and_go_slowly() -> None:
+    gains = 20 * effects.gusts(300, SAMPLES, Draw("cpu", 6)).log10()
+    assert gains.abs().max() <= 15
+    depths = gains.abs().amax(1)
+    assert depths.min() < 4
+    assert depths.max() > 11
+    # From one hundredth of a second to the next nobody hears a step.
+    assert gains.diff(dim=1).abs().max() * 160 < 15 * 2 * 11 / (SAMPLES / 160)
+
+
+def test_chirps_are_high_whistles_with_rests() -> None:
+    sound = effects.chirps(100, 400, Draw("cpu", 7))
+    power = torch.fft.rfft(sound).abs().square()
+    hertz = torch.arange(power.shape[1]) * 16_000 / sound.shape[1]
+    assert power[:, hertz < 800].sum() < 0.01 * power.sum()
+    frames = effects.frame_power(sound)
+    sings = frames > 0.01 * frames.amax(1, keepdim=True)
+    assert 0.1 < float(sings.float().mean()) < 0.6
+    # A whistle: nearly all power of a frame lies in a few neighbouring bins.
+    spectra = torch.fft.rfft(sound.view(100, 400, 160)[sings] * torch.hann_window(160)).abs() ** 2
+    strongest = torch.nn.functional.avg_pool1d(spectra, 5, 1) * 5
+    assert float((strongest.amax(1) / spectra.sum(1)).quantile(0.1)) > 0.9
+
+
 def test_hum_is_of_the_mains() -> None:
     spectra = torch.fft.rfft(effects.hum(20, SAMPLES, Draw("cpu", 7))).abs()
     sounding = {int(hertz) for row in spectra for hertz in torch.nonzero(row > row.max() / 100)}

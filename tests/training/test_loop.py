@@ -195,6 +195,19 @@ def test_loss_leaves_out_frames_in_doubt() -> None:
     torch.testing.assert_close(loss_of(logits, labels, untaught(logits), recipe), expected)
 
 
+def test_with_a_lag_an_output_is_asked_about_an_earlier_frame() -> None:
+    recipe = replace(TINY, worst_tenth=0.2, lag=2)
+    random = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 40, generator=random)
+    labels = torch.randint(-1, 2, (3, 38), generator=random).to(torch.int8)
+    never_asked = torch.full((3, 2), 1, dtype=torch.int8)
+    late = loss_of(logits, torch.cat([labels, never_asked], 1), untaught(logits), recipe)
+    on_time = loss_of(
+        logits[:, 2:], labels, untaught(logits[:, 2:]), replace(TINY, worst_tenth=0.2)
+    )
+    assert late == on_time
+
+
 def test_worst_tenth_counts_only_where_nobody_speaks() -> None:
     plain, worst = Recipe(worst_tenth=0), Recipe(worst_tenth=0.5)
     logits = torch.randn(2, 50)

@@ -14,7 +14,7 @@ from vad.training import effects
 from vad.training.draw import Draw
 from vad.training.labels import IGNORE, NON_SPEECH, SPEECH
 from vad.training.loop import as_float
-from vad.training.mixing import Mixer
+from vad.training.mixing import Mixer, short_pauses
 from vad.training.prepare import Cached
 from vad.training.recipe import SceneRecipe
 
@@ -235,3 +235,48 @@ def test_held_out_sound_is_in_no_scene(cache: list[Cached]) -> None:
     assert constant(recipe)
     hiss.clips[0] = first | {"group": "marked"}
     assert not constant(replace(recipe, held_out=(*recipe.held_out, ":marked")))
+
+
+def test_another_noise_comes_and_goes_over_a_background(cache: list[Cached]) -> None:
+    def spread(layered: float) -> Tensor:
+        """Of the level from one tenth of a scene to another."""
+        recipe = replace(
+            BARE, without_speech=1, noise=0, coloured=1, snr_db=(-1, 0, 1), layered=layered
+        )
+        audio = heard(Mixer(cache, recipe), Draw("cpu", 3), 40)[0]
+        return 10 * audio.view(40, 10, -1).square().mean(2).log10().std(1)
+
+    assert spread(1.0).mean() > 2 * spread(0.0).mean()
+    # Where there is no background there is none to lay it over.
+    recipe = replace(BARE, without_speech=1, layered=1)
+    audio = heard(Mixer(cache, recipe), Draw("cpu", 4), 10)[0]
+    assert decibels(audio).max() < -45
+
+
+def test_short_pauses_have_speech_on_both_sides() -> None:
+    labels = torch.tensor(
+        [[0, 0, 1, 0, 0, 1, 0, 0, 0, 1], [1, 0, -1, 0, 1, 0, 1, 1, 0, 0], [0] * 10],
+        dtype=torch.int8,
+    )
+    assert short_pauses(labels, 2).int().tolist() == [
+        [0, 0, 0, 1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+        [0] * 10,
+    ]
+    assert short_pauses(labels, 3).int().tolist()[:2] == [
+        [0, 0, 0, 1, 1, 0, 1, 1, 1, 0],
+        [0, 1, 0, 1, 0, 1, 0, 0, 0, 0],
+    ]
+
+
+def test_short_pauses_in_noise_are_not_judged(cache: list[Cached]) -> None:
+    recipe = replace(BARE, coloured=1, bridged_ms=1500, bridged_db=12)
+
+    def pauses(snr_db: float, bridged_ms: int) -> int:
+        some = replace(recipe, snr_db=(snr_db - 1, snr_db, snr_db + 1), bridged_ms=bridged_ms)
+        labels = Mixer(talkers(cache), some).scenes(Draw("cpu", 5), 30)[1]
+        return int(short_pauses(labels, 150).sum())
+
+    assert pauses(40, 1500) == pauses(40, 0) > 1000
+    assert pauses(0, 0) > 1000
+    assert pauses(0, 1500) < 20

@@ -62,6 +62,8 @@ class Background:
         self._add(draw, bed, level, r.hum, (5, 40), "hum")
         self._add(draw, bed, level, r.notes, (-5, 30), "notes")
         self._add(draw, bed, level, r.far_talk, (38, 55), "far talk")
+        if r.chirps:
+            self._add(draw, bed, level, r.chirps, (-5, 30), "chirps")
         return bed
 
     def _add(
@@ -76,6 +78,8 @@ class Background:
             sound = effects.hum(n, frames * HOP_SAMPLES, draw)
         elif what == "notes":
             sound = effects.notes(n, frames, draw)
+        elif what == "chirps":
+            sound = effects.chirps(n, frames, draw)
         else:
             sound = effects.at_unit_power(
                 effects.in_rooms(self.talk.lay(draw, n)[0], effects.simulated_rooms(n, draw))
@@ -102,6 +106,8 @@ class Background:
         if len(rows):
             noise = effects.coloured_noise(len(rows), samples, draw, r.shaped)
             bed.index_add_(0, rows, noise)
+        if r.layered and len(rows := draw.some(count, r.layered)):
+            bed.index_add_(0, rows, self._layer(draw, effects.power(bed[rows])))
         if len(rows := draw.some(count, 0.5 * r.varied)):
             wide = torch.zeros(len(rows), dtype=torch.bool, device=draw.device)
             some = effects.equalise(bed.index_select(0, rows), draw, narrow=wide)
@@ -110,6 +116,20 @@ class Background:
             there = self.rooms.draw(draw, len(rows))
             bed.index_copy_(0, rows, effects.in_rooms(bed.index_select(0, rows), there))
         return bed
+
+    def _layer(self, draw: Draw, level: Tensor) -> Tensor:
+        """Another noise over beds of that mean square [rows, 1], recorded or coloured, in gusts.
+
+        Two recordings laid over each other are a third; and noise whose spectrum stays the same
+        from a scene's first word to its last is soon known.
+        """
+        samples = self.recipe.frames * HOP_SAMPLES
+        coloured = effects.coloured_noise(len(level), samples, draw, shaped=0.7)
+        rows = draw.some(len(level), 0.5)
+        if self.noise and len(rows):
+            coloured.index_copy_(0, rows, self._stretch(draw, self.noise, len(rows)))
+        coming = effects.at_unit_power(coloured * effects.gusts(len(level), samples, draw))
+        return coming * from_db(draw.uniform(len(level), 1, low=-15, high=5)) * level.sqrt()
 
     def _stretch(self, draw: Draw, bank: Bank, count: int) -> Tensor:
         """One clip each, or several short ones of one corpus with gaps, at unit power."""

@@ -58,10 +58,23 @@ def coloured_noise(rows: int, samples: int, draw: Draw, shaped: float = 0.0) -> 
     hills = _smooth(depth * draw.uniform(rows, 10, low=-1, high=1), frequency)
     noise = torch.fft.irfft(spectrum * tilt * from_db(hills), samples)
     swell = some * draw.uniform(rows, 1, high=5) * draw.uniform(rows, 6, low=-1, high=1)
-    level = torch.nn.functional.interpolate(
-        swell[:, None], size=samples, mode="linear", align_corners=True
+    return at_unit_power(noise * from_db(_slowly(swell, samples)))
+
+
+def gusts(rows: int, samples: int, draw: Draw) -> Tensor:
+    """Factors [rows, samples] by which wind, surf and traffic come and go: up to ±15 dB, twice a
+    second to once in two seconds."""
+    depth = draw.uniform(rows, 1, low=3, high=15)
+    often, seldom = draw.uniform(rows, 12, low=-1, high=1), draw.uniform(rows, 4, low=-1, high=1)
+    fast = draw.uniform(rows, 1)
+    return from_db(depth * torch.lerp(_slowly(seldom, samples), _slowly(often, samples), fast))
+
+
+def _slowly(knots: Tensor, samples: int) -> Tensor:
+    """[rows, samples] straight between knots [rows, any] that lie evenly in time."""
+    return torch.nn.functional.interpolate(
+        knots[:, None], size=samples, mode="linear", align_corners=True
     )[:, 0]
-    return at_unit_power(noise * from_db(level))
 
 
 def equalise(audio: Tensor, draw: Draw, *, narrow: Tensor, depth_db: float = 9.0) -> Tensor:
@@ -153,6 +166,25 @@ def notes(rows: int, frames: int, draw: Draw) -> Tensor:
     age = torch.arange(frames, device=draw.device) % every
     fading = torch.exp(-age / draw.uniform(rows, 1, low=5, high=200))
     return at_unit_power(sound * (sounds * fading).repeat_interleave(HOP_SAMPLES, 1))
+
+
+def chirps(rows: int, frames: int, draw: Draw) -> Tensor:
+    """Birds: whistles of 40–300 ms between 1.5 and 7.5 kHz that glide by up to 0.7 octaves, in
+    motifs of up to six that come again, with rests; at unit power."""
+    every = draw.uniform(rows, 1, low=4, high=30).long()
+    time = torch.arange(frames, device=draw.device)
+    motif = time // every % draw.uniform(rows, 1, low=1, high=7).long()
+    done = (time % every + 0.5) / every
+    begin = draw.uniform(rows, 6, high=0.7).gather(1, motif)
+    glide = draw.uniform(rows, 6, low=-0.7, high=0.7).gather(1, motif)
+    lowest = 1500 * 2 ** draw.uniform(rows, 1, high=1.7)
+    pitch = (lowest * 2 ** (begin + glide * done)).clamp(1000, 7500)
+    turns = torch.cumsum(_slowly(pitch, frames * HOP_SAMPLES).double() / SAMPLE_RATE, 1)
+    sings = draw.chance(rows, 6, p=0.75).gather(1, motif)
+    rests = draw.chance(rows, frames, p=0.4).gather(1, (time // 60).expand(rows, -1))
+    loud = torch.sin(math.pi * done) * sings * ~rests
+    sound = torch.sin(2 * math.pi * (turns % 1).float())
+    return at_unit_power(sound * _slowly(loud, frames * HOP_SAMPLES))
 
 
 def _harmonics(turns: Tensor, gains: Tensor, draw: Draw) -> Tensor:

@@ -88,6 +88,8 @@ def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Te
         heard: [batch, frames] by the teachers, who decide alone where labels are in doubt;
             `UNTAUGHT` where there are none.
     """
+    frames = labels.shape[1] - recipe.lag
+    logits, labels, heard = logits[:, recipe.lag :], labels[:, :frames], heard[:, :frames]
     taught = heard != UNTAUGHT
     doubtful = labels == IGNORE
     known = ~doubtful | taught

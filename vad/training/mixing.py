@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vad.errors import DataError
+from vad.frames import HOP_MS
 from vad.training import effects
 from vad.training.background import Background
 from vad.training.bank import Bank
@@ -81,7 +82,7 @@ class Mixer:
         mixed = self._channel(draw, speech.add_(background))
         gain = from_db(draw.uniform(count, 1, low=r.level_db[0], high=r.level_db[1]))
         gain = gain / (_peak(mixed) + 1e-9)
-        return self._recorded(draw, mixed.mul_(gain)), self._doubt(labels, dry, under, gain)
+        return self._recorded(draw, mixed.mul_(gain)), self._doubt(labels, dry, under, level, gain)
 
     def _channel(self, draw: Draw, audio: Tensor) -> Tensor:
         """A microphone's colour, a telephone's band, lost packets; in place."""
@@ -116,16 +117,34 @@ class Mixer:
         audio.addcmul_(draw.normal(*audio.shape), floor)
         return audio.clamp_(-1, 1).mul_(32767).round_().to(torch.int16)
 
-    def _doubt(self, labels: Tensor, speech: Tensor, background: Tensor, gain: Tensor) -> Tensor:
-        """Marks speech that nobody could hear, under the background or far too quiet.
+    def _doubt(
+        self, labels: Tensor, speech: Tensor, background: Tensor, level: Tensor, gain: Tensor
+    ) -> Tensor:
+        """Marks speech that nobody could hear, under the background or far too quiet, and short
+        pauses that nobody could tell from such speech.
 
         Args:
             speech, background: [rows, frames] mean squares.
+            level: [rows, 1] that of the scene's speech.
         """
         r = self.recipe
         masked = speech < background * 10 ** (r.masked_db / 10)
         quiet = speech * gain**2 < 10 ** (r.inaudible_dbfs / 10)
-        return torch.where((labels == SPEECH) & (masked | quiet), IGNORE, labels)
+        doubt = (labels == SPEECH) & (masked | quiet)
+        if r.bridged_ms:
+            noisy = background > level * 10 ** (-r.bridged_db / 10)
+            doubt |= short_pauses(labels, r.bridged_ms // HOP_MS) & noisy
+        return torch.where(doubt, IGNORE, labels)
+
+
+def short_pauses(labels: Tensor, longest: int) -> Tensor:
+    """[rows, frames] bool: no speech, for at most `longest` frames, with speech on both sides."""
+    place = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
+    never = labels.shape[1] + longest  # further away than any pause is long
+    spoken = labels == SPEECH
+    before = torch.where(spoken, place, -never).cummax(1).values
+    after = torch.where(spoken, place, 2 * never).flip(1).cummin(1).values.flip(1)
+    return (labels == NON_SPEECH) & (after - before - 1 <= longest)
 
 
 def _peak(audio: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class SceneRecipe:
     noise_and_music: float = 0.12
     coloured: float = 0.12  # what is left has no background at all
     shaped: float = 0.0  # of coloured noises: with hills and gaps in their spectrum, and swelling
+    layered: float = 0.0  # of the scenes with a background: another noise comes and goes over it
     snr_db: tuple[float, float, float] = (-8.0, 4.0, 40.0)  # triangular: low, mode, high
     lone: float = 0.0  # of the scenes with speech: one utterance in a quiet place, no more
     speech_spread_db: float = 6.0  # of each utterance around the scene's speech level
@@ -35,6 +36,7 @@ class SceneRecipe:
     babble: float = 0.06
     far_talk: float = 0.08  # quiet talk that nobody would label
     notes: float = 0.0  # beeps and melodies made up
+    chirps: float = 0.0  # birds, made up
     hum: float = 0.05
     packet_loss: float = 0.04
     clipped: float = 0.05
@@ -44,6 +46,10 @@ class SceneRecipe:
     # Frames of speech below these are neither speech nor silence to a listener: not judged.
     inaudible_dbfs: float = -64.0
     masked_db: float = -14.0
+    # Pauses of at most so many ms, where the background is less than so far below the speech, are
+    # not judged either: a weak consonant would be drowned as well, and who could tell which it is?
+    bridged_ms: int = 0
+    bridged_db: float = 12.0
     boost: tuple[tuple[str, float], ...] = ()  # (corpus, how much more often than its size says)
     held_out: tuple[str, ...] = ()  # "corpus" or "corpus:group"; "corpus%7" one clip in seven
 
@@ -81,6 +87,9 @@ class Recipe:
         taught: share of the scenes with speech that the references hear.
         arbiter: a model that hears them too, as a further reference: an earlier stage of the
             plan, or the name or folder of a model.
+        lag: frames by which the probabilities come later than what they speak of, over and above
+            the look-ahead, that is made good. Detectors that wait know more: silero-vad's come
+            30 to 40 ms late.
         keep: share of the weights that it started from in what comes out. A stage that mends one
             thing forgets some of another; halfway between the two, most of both is there
             (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
@@ -100,6 +109,7 @@ class Recipe:
     muon: float = 0.0
     clip: float = 1.0
     ema: float = 0.999
+    lag: int = 0
     keep: float = 0.0
     worst_tenth: float = 0.5
     teacher: float = 0.0
