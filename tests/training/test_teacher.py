@@ -14,7 +14,7 @@ from vad.training.loop import Scenes, Trainer, loss_of
 from vad.training.mixing import Mixer
 from vad.training.prepare import Cached
 from vad.training.recipe import Recipe, SceneRecipe
-from vad.training.teacher import UNTAUGHT, hints
+from vad.training.teacher import PEAK, UNTAUGHT, at_one_level, hints
 from vad.training.teachers import Teacher
 
 
@@ -41,16 +41,26 @@ def test_teachers_hear_only_the_chosen_scenes_and_all_of_them_at_once() -> None:
 
     def teacher(audio: Tensor) -> Tensor:
         calls.append(audio)
-        return audio.mean(1, keepdim=True).expand(-1, 10)
+        return audio.abs().mean(1, keepdim=True).expand(-1, 10)
 
-    audio = torch.arange(1, 9)[:, None].expand(-1, 1600) / 10
+    audio = torch.randn(8, 1600, generator=torch.Generator().manual_seed(1)) * 0.1
     labels = torch.zeros(8, 10, dtype=torch.int8)
     labels[::2] = SPEECH
     heard = hints(audio, labels, [teacher], 1.0, Draw("cpu", 1))
     (call,) = calls
-    assert call[:, 0].tolist() == audio[::2, 0].tolist()
-    torch.testing.assert_close(heard[::2, 0], audio[::2, 0])
+    torch.testing.assert_close(call, at_one_level(audio[::2]))
+    torch.testing.assert_close(heard[::2, 0], call.abs().mean(1))
     assert (heard[1::2] == UNTAUGHT).all()
+
+
+def test_teachers_hear_every_scene_at_one_level() -> None:
+    sound = torch.randn(1, 1600, generator=torch.Generator().manual_seed(2))
+    levels = torch.tensor([[1e-3], [0.3], [1.0]])
+    offsets = torch.tensor([[0.0], [0.0], [0.1]])
+    heard = at_one_level(sound * levels + offsets)
+    torch.testing.assert_close(heard.abs().amax(1), torch.full((3,), PEAK))
+    torch.testing.assert_close(heard[1:], heard[:1].expand(2, -1), atol=1e-4, rtol=1e-3)
+    assert at_one_level(torch.zeros(1, 1600)).abs().max() == 0
 
 
 def test_together_they_say_the_mean_logit() -> None:
