@@ -25,8 +25,20 @@ from numpy.typing import NDArray
 from vad.errors import MissingExtra, ModelError, ParameterError
 from vad.frames import HOP_MS, HOP_SAMPLES, SAMPLE_RATE
 from vad.nn import Network, fold_norms
-from vad.nn.blocks import Residual, Sequence
-from vad.nn.layers import Abs, Conv, Dropout, Layer, LogCompress, Norm, Patches, Pool, Relu
+from vad.nn.blocks import Residual, Sequence, to_probabilities
+from vad.nn.layers import (
+    Abs,
+    Conv,
+    Dropout,
+    Layer,
+    LogCompress,
+    Mean,
+    Norm,
+    Patches,
+    Pool,
+    Relu,
+    Sigmoid,
+)
 
 if TYPE_CHECKING:
     from vad.weights import Model
@@ -62,8 +74,10 @@ def to_onnx(model: Model, *, streaming: bool = False) -> bytes:
     onnx = _onnx()
     network = fold_norms(model.network)
     graph = _Graph(onnx, streaming)
-    body = graph.layer(network.body, graph.input_audio(network))
-    graph.output_probabilities(network, body)
+    x = graph.input_audio(network)
+    for layer in to_probabilities([*network.body.each()]):
+        x = graph.layer(layer, x)
+    graph.output_probabilities(network, x)
     found = onnx.helper.make_model(
         graph.finish("convad-step" if streaming else "convad"),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -117,7 +131,7 @@ class _Graph:
                 return self.sequence(layer, x)
             case Conv():
                 return self.conv(layer, x)
-            case Patches():
+            case Patches() | Mean():
                 return self.conv(layer.as_conv(), x)
             case Pool(stride=size):
                 return self.node("MaxPool", x, kernel_shape=[size], strides=[size])
@@ -125,6 +139,8 @@ class _Graph:
                 return self.node("Abs", x)
             case Relu():
                 return self.node("Relu", x)
+            case Sigmoid():
+                return self.node("Sigmoid", x)
             case LogCompress():
                 above = self.node("Mul", self.node("Abs", x), self.number(layer.gain))
                 logarithm = self.node("Log", self.node("Add", above, self.number(1)))
@@ -139,8 +155,7 @@ class _Graph:
         raise ModelError(f"{type(layer).__name__} layers cannot be written as ONNX")
 
     def sequence(self, layers: Sequence, x: str) -> str:
-        for layer in layers.layers:
-            assert isinstance(layer, Layer)
+        for layer in layers.each():
             x = self.layer(layer, x)
         return x
 
@@ -183,9 +198,9 @@ class _Graph:
             audio = self.node("Pad", audio, pads)
         return self.node("Unsqueeze", audio, self.whole(1))
 
-    def output_probabilities(self, network: Network, logits: str) -> None:
+    def output_probabilities(self, network: Network, found: str) -> None:
         """[batch, step_frames, steps] → [batch, frames in time order], of this audio alone."""
-        ordered = self.node("Transpose", self.node("Sigmoid", logits), perm=[0, 2, 1])
+        ordered = self.node("Transpose", found, perm=[0, 2, 1])
         name = self.put(self.outputs, "probabilities", ("batch", "frames"), first=True)
         if self.streaming:
             self.node("Reshape", ordered, self.whole(0, -1), output=name)

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 
 from vad.nn.blocks import Bottleneck, Mlpconv, Residual, Sequence, tensors
 from vad.nn.filters import mel_cosines
-from vad.nn.layers import Abs, Conv, Dense, Layer, LogCompress, Norm, Patches, Pool, Relu
+from vad.nn.layers import (
+    Abs,
+    Conv,
+    Dense,
+    Layer,
+    LogCompress,
+    Logit,
+    Mean,
+    Norm,
+    Patches,
+    Pool,
+    Relu,
+    Sigmoid,
+)
 
 
 def _layers() -> list[tuple[str, Layer, int]]:
@@ -28,6 +41,11 @@ def _layers() -> list[tuple[str, Layer, int]]:
         ("relu", Relu(), 3),
         ("log", LogCompress(-65.0), 3),
         ("norm", Norm(3), 3),
+        ("sigmoid", Sigmoid(), 3),
+        ("logit", Logit(), 3),
+        ("mean", Mean(2, 7), 2),
+        ("mean of whole steps", Mean(3, 9), 3),
+        ("mean of less than a step", Mean(3, 2), 3),
         ("dense", Dense(3, 2), 3),
         ("mlpconv", Mlpconv(3, 4, 5, stride=2), 3),
         ("residual", Residual(3, 5, dilation=2), 3),
@@ -206,3 +224,23 @@ def test_mel_cosines_are_ordered_by_frequency() -> None:
     assert (peaks.diff() > 0).all()
     assert peaks[0] * 16_000 / 2048 < 200
     assert peaks[-1] * 16_000 / 2048 > 7000
+
+
+@pytest.mark.parametrize(("channels", "length"), [(1, 3), (2, 7), (2, 4), (3, 2), (3, 9), (2, 1)])
+def test_mean_is_of_the_last_frames_in_order_of_time(channels: int, length: int) -> None:
+    mean = Mean(channels, length)
+    x = torch.rand(2, channels, 11, generator=torch.Generator().manual_seed(1))
+    frames = torch.cat([torch.zeros(2, length - 1), x.transpose(1, 2).flatten(1)], 1)
+    wanted = frames.unfold(1, length, 1).mean(2)
+    assert torch.equal(mean(x), x)  # while training
+    mean.eval()
+    torch.testing.assert_close(mean(x).transpose(1, 2).flatten(1), wanted)
+    torch.testing.assert_close(mean.as_conv()(x), mean(x))
+
+
+def test_logits_and_probabilities_are_of_each_other() -> None:
+    x = torch.linspace(-30, 30, 61)[None, None]
+    torch.testing.assert_close(
+        Logit()(Sigmoid()(x)), x.clamp(-13.81551, 13.81551), atol=0.1, rtol=0
+    )
+    assert Sigmoid()(x.bfloat16()).dtype == torch.float32

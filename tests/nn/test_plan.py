@@ -53,6 +53,9 @@ _ODD = Architecture(
         _spec("mlpconv", channels_in=8, channels_out=8, kernel=2),
         _spec("residual", channels=8, kernel=2),
         _spec("dense", channels_in=8, channels_out=2),
+        _spec("sigmoid"),
+        _spec("mean", channels=2, length=4),
+        _spec("logit"),
     ),
     delay=1,
 )

@@ -14,10 +14,13 @@ from vad.nn.layers import (
     Dropout,
     Layer,
     LogCompress,
+    Logit,
+    Mean,
     Norm,
     Patches,
     Pool,
     Relu,
+    Sigmoid,
     State,
 )
 
@@ -30,20 +33,21 @@ class Sequence(Layer):
         self.layers = nn.ModuleList(layers)
         self.stride = math.prod(layer.stride for layer in layers)
 
-    def _each(self) -> list[Layer]:
+    def each(self) -> list[Layer]:
+        """Its layers in order."""
         return [layer for layer in self.layers if isinstance(layer, Layer)]
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self._each():
+        for layer in self.each():
             x = layer(x)
         return x
 
     def initial_state(self, batch: int) -> State:
-        return [tensor for layer in self._each() for tensor in layer.initial_state(batch)]
+        return [tensor for layer in self.each() for tensor in layer.initial_state(batch)]
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         after: State = []
-        for layer in self._each():
+        for layer in self.each():
             used = tensors(layer)
             x, new = layer.step(x, state[len(after) : len(after) + used])
             after += new
@@ -52,7 +56,7 @@ class Sequence(Layer):
     def macs(self) -> int:
         """Multiply-adds per output of the whole sequence."""
         total, outputs = 0, 1
-        for layer in reversed(self._each()):
+        for layer in reversed(self.each()):
             total += layer.macs() * outputs
             outputs *= layer.stride
         return total
@@ -60,7 +64,7 @@ class Sequence(Layer):
     def receptive_field(self) -> int:
         """Inputs that one output depends on."""
         field = 1
-        for layer in reversed(self._each()):
+        for layer in reversed(self.each()):
             inner = layer.receptive_field() if isinstance(layer, Sequence) else 0
             # n outputs take (n − 1)·stride inputs more than one output does.
             field = (field - 1) * layer.stride + (inner or layer.stride + layer.context)
@@ -135,6 +139,11 @@ def tensors(layer: Layer) -> int:
     return 1 if layer.context else 0
 
 
+def to_probabilities(layers: list[Layer]) -> list[Layer]:
+    """A network's layers, but so that the last gives probabilities, not their logits."""
+    return layers[:-1] if isinstance(layers[-1], Logit) else [*layers, Sigmoid()]
+
+
 LAYERS: dict[str, type[Layer]] = {
     "conv": Conv,
     "pool": Pool,
@@ -142,6 +151,9 @@ LAYERS: dict[str, type[Layer]] = {
     "relu": Relu,
     "log": LogCompress,
     "norm": Norm,
+    "sigmoid": Sigmoid,
+    "mean": Mean,
+    "logit": Logit,
     "dense": Dense,
     "dropout": Dropout,
     "mlpconv": Mlpconv,

@@ -231,6 +231,59 @@ class Dense(Conv):
         super().__init__(channels_in, channels_out, kernel=1)
 
 
+class Sigmoid(Layer):
+    """Probabilities of logits."""
+
+    def compute(self, x: Tensor) -> Tensor:
+        # In bfloat16 nothing lies between 0.996 and 1.
+        return x.to(torch.promote_types(x.dtype, torch.float32)).sigmoid()
+
+
+class Logit(Layer):
+    """Logits of probabilities, within ±13.8."""
+
+    EPS = 1e-6
+
+    def compute(self, x: Tensor) -> Tensor:
+        return x.logit(self.EPS)
+
+
+class Mean(Layer):
+    """The mean of each frame and the `length` − 1 before it; a step's frames are its channels.
+
+        two frames a step, length 3     [a b] [c d] [e f]  → [(c + d + e) / 3, (d + e + f) / 3]
+
+    While training it lets through what comes: each frame is to learn from its own label.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, length: int) -> None:
+        super().__init__()
+        self.channels_in, self.context = channels, -(-(length - 1) // channels)
+        times = torch.arange((self.context + 1) * channels).view(-1, channels).t()
+        age = times[:, -1, None, None] - times  # [out, in, kernel], in frames
+        among = (age >= 0) & (age < length)
+        self.register_buffer("weight", among / length, persistent=False)
+
+    def compute(self, x: Tensor) -> Tensor:
+        if self.training:
+            return x[:, :, self.context :]
+        return functional.conv1d(x, self.weight.to(x.dtype))
+
+    def initial_state(self, batch: int) -> State:
+        return [self.weight.new_zeros(batch, self.channels_in, self.context)]
+
+    def as_conv(self) -> Conv:
+        """The same as a convolution."""
+        conv = Conv(self.channels_in, self.channels_in, self.context + 1, bias=False)
+        conv.weight.data = self.weight.clone()
+        return conv
+
+    def macs(self) -> int:
+        return self.weight.numel()
+
+
 class Dropout(Layer):
     """Zeroes whole channels at random while training (Srivastava et al., 2014)."""
 

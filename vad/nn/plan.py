@@ -18,8 +18,20 @@ from typing import Protocol
 from torch import Tensor
 
 from vad.nn.arrays import Array, Arrays
-from vad.nn.blocks import Residual, Sequence
-from vad.nn.layers import Abs, Conv, Dropout, Layer, LogCompress, Norm, Patches, Pool, Relu
+from vad.nn.blocks import Residual, Sequence, to_probabilities
+from vad.nn.layers import (
+    Abs,
+    Conv,
+    Dropout,
+    Layer,
+    LogCompress,
+    Mean,
+    Norm,
+    Patches,
+    Pool,
+    Relu,
+    Sigmoid,
+)
 from vad.nn.network import Network
 
 
@@ -86,7 +98,7 @@ class Plan:
     """
 
     def __init__(self, network: Network, arrays: Arrays) -> None:
-        first, *rest = _flat(network.body)
+        first, *rest = to_probabilities(_flat(network.body))
         if type(first) is not Conv or first.channels_in != 1:
             raise ValueError("the first layer must be a convolution of the samples")
         self.arrays = arrays
@@ -112,8 +124,7 @@ class Plan:
         for op in self._ops:
             x = op(x, memory)
         # [steps · batch, frames of a step] → [batch, frames in order of time]
-        frames = x.reshape(-1, batch, x.shape[1]).swapaxes(0, 1).reshape(batch, -1)
-        return self.arrays.sigmoid(frames)
+        return x.reshape(-1, batch, x.shape[1]).swapaxes(0, 1).reshape(batch, -1)
 
     def _compiled(self, layers: list[Layer], inputs: int) -> list[Op]:
         ops: list[Op] = []
@@ -129,7 +140,7 @@ class Plan:
             return [_Skip(self._compiled(_flat(layer, inside=True), inputs))]
         if isinstance(layer, Conv):
             return [self._convolution(layer, inputs)]
-        if isinstance(layer, Patches):
+        if isinstance(layer, Patches | Mean):
             return [self._convolution(layer.as_conv(), inputs)]
         if isinstance(layer, Dropout):
             return []
@@ -142,6 +153,8 @@ class Plan:
             return [lambda x, memory: arrays.log1p(x, gain, scale)]
         if isinstance(layer, Relu):
             return [lambda x, memory: arrays.relu(x, x if fresh else None)]
+        if isinstance(layer, Sigmoid):
+            return [lambda x, memory: arrays.sigmoid(x)]
         if isinstance(layer, Abs):
             return [lambda x, memory: arrays.abs(x, x if fresh else None)]
         raise ValueError(f"{type(layer).__name__} has no fast form")
