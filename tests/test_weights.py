@@ -65,6 +65,20 @@ def test_unknown_layer_is_refused(saved: Path) -> None:
         weights.load(saved)
 
 
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"delay": -3}])
+def test_steps_of_nothing_and_a_negative_delay_are_refused(
+    saved: Path, wrong: dict[str, int]
+) -> None:
+    file = saved / weights.CONFIG
+    about = json.loads(file.read_text())
+    pool = next(spec for spec in about["architecture"]["layers"] if spec["type"] == "pool")
+    changed = pool if "size" in wrong else about["architecture"]
+    changed.update(wrong)
+    file.write_text(json.dumps(about))
+    with pytest.raises(CorruptModel, match="ValueError"):
+        weights.load(saved)
+
+
 def test_missing_weights_are_refused(saved: Path) -> None:
     (saved / weights.WEIGHTS).unlink()
     with pytest.raises(CorruptModel):

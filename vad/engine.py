@@ -58,7 +58,7 @@ class Engine:
         arrays: Arrays | None = None,
         threads: int | None = None,
     ) -> None:
-        self.device = _device(device)
+        self.device = usable_device(device)
         self.network = fold_norms(network).to(self.device).requires_grad_(False)
         self.plan = Plan(self.network, arrays or arrays_for(self.device))
         self._arrays = self.plan.arrays
@@ -287,7 +287,8 @@ def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:
     return block
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """The device of that name, or ParameterError; for `auto` a GPU when there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -17,6 +17,8 @@
 Files that do not exist or may not be read raise Python's own OSError.
 """
 
+from __future__ import annotations
+
 
 class VadError(Exception):
     """Base of all errors above: `except VadError` catches every one."""
@@ -33,6 +35,9 @@ class ParameterError(VadError, ValueError):
         super().__init__(f"{param}: {message}")
         self.param = param
         self.message = message
+
+    def __reduce__(self) -> tuple[type[ParameterError], tuple[str, str]]:
+        return type(self), (self.param, self.message)  # else no other process could raise it
 
 
 class AudioError(VadError):
@@ -82,3 +87,6 @@ class MissingExtra(VadError, ImportError):
         super().__init__(f"{package} is not installed: pip install 'convad[{extra}]'")
         self.package = package
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        return type(self), (self.package, self.extra)

@@ -291,3 +291,22 @@ def test_nothing_to_show(models: list[Peer]) -> None:
     report = evaluate(models, [])
     assert report.tables() == []
     assert report.means() == []
+
+
+def test_files_without_a_frame_of_speech_get_no_noise(data: Path, models: list[Peer]) -> None:
+    """Though an interval names speech: past the file's end, or too short for a frame."""
+    rows = [{"file": "bursts0.flac", "speech": SPEECH}]
+    rows += [{"file": f"bursts{n}.flac", "speech": [at]} for n, at in ((1, (9, 10)), (2, (1, 1)))]
+    (data / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    noisy = Condition(5.0, NoiseBank.of([load_noise(str(data / "noise"))]))
+    found = evaluate(models, load_sets([data]), [CLEAN, noisy])
+    assert {each.condition: each.files for each in found.sets} == {"clean": 3, "5 dB": 1}
+
+
+def test_silent_speech_is_named(data: Path, models: list[Peer]) -> None:
+    sf.write(data / "silence.wav", np.zeros(16_000), 16_000)
+    row = {"file": "silence.wav", "speech": [[0.2, 0.5]]}
+    (data / "labels.jsonl").write_text(json.dumps(row))
+    noisy = Condition(5.0, NoiseBank.of([load_noise(str(data / "noise"))]))
+    with pytest.raises(DataError, match=r"silence\.wav: speech: is silent"):
+        evaluate(models, load_sets([data]), [noisy])

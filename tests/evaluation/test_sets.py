@@ -75,6 +75,7 @@ def test_an_index_names_sets_and_files(tmp_path: Path) -> None:
         ({"set": "a", "file": "x.flac", "speech": []}, "x.flac: labelled, but not there"),
         ({"set": "a", "file": "1.flac"}, "1: not a labelled file .*speech"),
         ({"set": "a", "file": "1.flac", "speech": [[2, 1]]}, "2 to 1 is no interval"),
+        ({"set": "a", "file": "1.flac", "speech": [[0, float("inf")]]}, "0 to inf is no interval"),
         ({"set": "a", "file": "1.flac", "speech": [[1]]}, "1: not a labelled file"),
         ({"set": "a", "file": "1.flac", "speech": 3}, "1: not a labelled file"),
     ],
@@ -86,9 +87,16 @@ def test_a_bad_row_says_where(tmp_path: Path, row: dict[str, Any], message: str)
         load_sets([tmp_path])
 
 
-def test_what_is_not_json_says_where(tmp_path: Path) -> None:
-    (tmp_path / "labels.jsonl").write_text("\n[broken\n")
+@pytest.mark.parametrize("line", [b"[broken", b'{"file": "\xff", "speech": []}'])
+def test_what_is_not_json_says_where(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "labels.jsonl").write_bytes(b"\n" + line + b"\n")
     with pytest.raises(DataError, match="jsonl:2: not a labelled file"):
+        load_sets([tmp_path])
+
+
+def test_an_index_of_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="no file is labelled in it"):
         load_sets([tmp_path])
 
 

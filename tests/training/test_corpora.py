@@ -8,7 +8,14 @@ import pytest
 import soundfile as sf
 
 from vad.errors import DataError
-from vad.training.corpora import find_corpora, folder, manifest, phone_labels, torchaudio_corpus
+from vad.training.corpora import (
+    find_corpora,
+    folder,
+    manifest,
+    pack,
+    phone_labels,
+    torchaudio_corpus,
+)
 
 
 def test_find_every_kind(tree: Path) -> None:
@@ -113,3 +120,41 @@ def test_unknown_or_absent_dataset_is_named(tmp_path: Path) -> None:
         torchaudio_corpus("TIMIT", tmp_path)
     with pytest.raises(DataError, match="LJSPEECH"):
         torchaudio_corpus("LJSPEECH", tmp_path)
+
+
+@pytest.mark.parametrize("about", ["", "3", '{"corpus": 3}', '{"corpus": "../../x"}', "\xff"])
+def test_a_pack_that_describes_itself_wrongly_says_where(tmp_path: Path, about: str) -> None:
+    """Above all one whose name would lead out of the cache."""
+    (tmp_path / "corpus.json").write_text(about, encoding="latin-1")
+    (tmp_path / "clips.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"corpus\.json:1: "):
+        pack(tmp_path, "noise")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"start": "x"}, {"start": -0.5}, {"start": float("nan")}, {"end": float("inf")}),
+        *({"file": 3}, {"speech": 3}, {"speech": [[1]]}, {"speech": [["a", 1]]}),
+    ],
+)
+def test_a_clip_that_is_none_says_where(tmp_path: Path, wrong: dict[str, object]) -> None:
+    """In a pack as in a manifest."""
+    row = {"id": 7, "file": "x.wav", "start": 0, "end": 1}
+    (tmp_path / "corpus.json").write_text('{"corpus": "p", "licence": null}')
+    clips = tmp_path / "clips.jsonl"
+    clips.write_text(json.dumps(row))
+    for corpus in (pack(tmp_path, "noise"), manifest(clips, "noise")):
+        assert [(clip.id, clip.end) for clip in corpus.clips] == [("7", 1.0)]
+        assert corpus.licence == "unknown"
+    clips.write_text("\n" + json.dumps(row | wrong))
+    for read in (pack, manifest):
+        with pytest.raises(DataError, match=r"clips\.jsonl:2: "):
+            read(clips if read is manifest else tmp_path, "noise")
+
+
+def test_a_line_ends_where_json_says(tmp_path: Path) -> None:
+    """Other characters that part lines may stand in a name."""
+    (tmp_path / "m.jsonl").write_text('{"file": "a\u2028b.wav"}\n', encoding="utf-8")
+    (clip,) = manifest(tmp_path / "m.jsonl", "noise").clips
+    assert clip.path.name == "a\u2028b.wav"

@@ -41,3 +41,10 @@ def test_lines_past_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     Logbook(tmp_path, 3).close()
     rows = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1, 2, 3]
+
+
+def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    Logbook(tmp_path, 1).close()
+    assert log.read_text() == '{"step": 1, "loss": 0.5}\n'

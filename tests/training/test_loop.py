@@ -133,6 +133,16 @@ def test_checkpoint_of_another_recipe_is_refused(cache: list[Cached], tmp_path: 
         Trainer(replace(TINY, peak_rate=2e-3), mixer, tmp_path)
 
 
+@pytest.mark.parametrize("left", [0, 100, -100])
+def test_damaged_checkpoint_is_refused(left: int, cache: list[Cached], tmp_path: Path) -> None:
+    mixer = Mixer(cache, TINY.scenes)
+    Trainer(TINY, mixer, tmp_path, workers=0).run(report=quiet, stop_at=1)
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:left])
+    with pytest.raises(DataError, match="is damaged: remove it"):
+        Trainer(TINY, mixer, tmp_path)
+
+
 def test_learns(cache: list[Cached], tmp_path: Path) -> None:
     """Fifty steps on easy scenes at least halve the loss."""
     easy = SceneRecipe(

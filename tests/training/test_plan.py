@@ -52,6 +52,10 @@ def test_recipe_is_a_plan_of_one_stage(plan: Path) -> None:
         ('[[stages]]\nrecipe = "first.toml"\nchange = 3', "change must be a table"),
         ('[[stages]]\nrecipe = "first.toml"\nchange = {fog = 3}', "fog"),
         ('[[stages]]\nrecipe = "first.toml"\nchange = {scenes = {fog = 3}}', "fog"),
+        ('[[stages]]\nrecipe = "first.toml"\nstop_at = true', "stop_at"),
+        ('[[stages]]\nrecipe = "first.toml"\nfresh = "no"', "fresh must be"),
+        ('[[stages]]\nrecipe = "first.toml"\nname = "../x"', "'../x' can't be a folder"),
+        ('[[stages]]\nrecipe = "first.toml"\n' * 2, "two stages are called first"),
         ("[[stages", "plan.toml"),
     ],
 )

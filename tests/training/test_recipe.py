@@ -6,7 +6,7 @@ import pytest
 
 from vad.errors import DataError
 from vad.nn import ARCHITECTURES
-from vad.training.recipe import Recipe
+from vad.training.recipe import Recipe, SceneRecipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes"
 
@@ -62,3 +62,42 @@ def test_rate_rises_and_falls() -> None:
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("steps = true", "batch = 1.5", "peak_rate = nan", "clip = inf", "warmup = 2"),
+        *("ema = 1.5", "keep = -0.1", 'teacher = "a"', "teacher_in_pauses = 2", "smoothing = 0.5"),
+        *("seed = -1", "lag = -5", "lag = 1.5", "lag = 100", "arbiter = 3", 'beside = "tiny"'),
+        *('beside = ["base"]', "blends = 3", "blends = [3]", "worst_tenth = -1", "muon = -1"),
+        'blends = [{network = "base", of = "x", share = 2}]',
+        'blends = [{network = "base", of = "x", share = 0.5, refresh = -1}]',
+        'blends = [{network = "base", of = 3, share = 0.5}]',
+        *("seconds = 0", 'seconds = "a"', "layered = -1", "chirps = 2", 'masked_db = "a"'),
+        *("bridged_ms = -10", "bridged_ms = 2.5", "bridged_db = nan", "without_speech = true"),
+        *("snr_db = [1, 2]", "snr_db = [5, 5, 5]", "snr_db = [30, 2, -8]", "level_db = [0, 6]"),
+        *('held_out = "reader"', 'held_out = ["reader%0"]', 'held_out = [""]'),
+        *("boost = {reader = -1}", 'boost = {reader = "a"}', "noise = 0.9"),
+    ],
+)
+def test_values_out_of_range_are_refused(tmp_path: Path, line: str) -> None:
+    """By their names, whether they are a recipe's or its scenes'."""
+    file, name = tmp_path / "r.toml", line.split()[0]
+    scenes = name in SceneRecipe.__dataclass_fields__
+    own = {"seconds": "seconds = 1.0"} | ({name: line} if scenes else {})
+    rows = [*([] if scenes else [line]), "[scenes]", *own.values()]
+    file.write_text("\n".join(rows))
+    with pytest.raises(DataError, match=rf"r\.toml: .*{name.removesuffix('s')}"):
+        Recipe.read(file)
+
+
+def test_scenes_that_are_no_table_are_refused_in_a_change_too(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("")
+    with pytest.raises(DataError, match="scenes must be a table"):
+        Recipe.read(tmp_path / "r.toml", scenes=3)
+
+
+@pytest.mark.parametrize("rule", ["corpus", "corpus:group", ":group", "corpus%7", "%7", "c%2:g"])
+def test_what_may_be_held_out(rule: str) -> None:
+    assert SceneRecipe(held_out=(rule,)).held_out == (rule,)

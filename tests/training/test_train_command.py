@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from vad import weights
 from vad.cli import app
-from vad.errors import ParameterError
+from vad.errors import DataError, ParameterError, VadError
 from vad.nn import ARCHITECTURES, Architecture, Network
 from vad.training import train_command
 from vad.training.prepare import Cached
@@ -159,6 +159,46 @@ def test_a_stage_is_mixed_with_an_earlier_one_at_its_end(
     result = train(missing, tmp_path / "more", cache)
     assert result.exit_code != 0
     assert not list((tmp_path / "more").rglob("checkpoint.pt"))  # nothing was trained in vain
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--stop-at", "0"], ["--stop-at", "-5"], ["--seed", "-1"], ["--device", "foo"]),
+        ["--out", __file__],
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_trained(
+    option: list[str], cache: list[Cached], tmp_path: Path
+) -> None:
+    result = train(recipe(tmp_path, "plain"), tmp_path, cache, *option)
+    assert result.exit_code == 2 or isinstance(result.exception, VadError)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "needs", ['arbiter = "x"', 'blends = [{network = "conv-dense", of = "x", share = 0.5}]']
+)
+def test_what_a_later_stage_lacks_is_told_before_the_first(
+    needs: str, cache: list[Cached], tmp_path: Path
+) -> None:
+    recipe(tmp_path, "x", "mlpconv")
+    later = recipe(tmp_path, "later", seed=2)
+    later.write_text(f"{needs}\n{later.read_text()}")
+    stages = ['recipe = "x.toml"\nname = "first"', 'recipe = "later.toml"']
+    result = train(plan(tmp_path, *stages), tmp_path, cache)
+    assert isinstance(result.exception, VadError)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_past_where_it_should_stop_is_not_passed_off_as_stopped_there(
+    cache: list[Cached], tmp_path: Path
+) -> None:
+    file = recipe(tmp_path, "plain", steps=3)
+    trained(file, tmp_path, cache, "--stop-at", "2")
+    result = train(file, tmp_path, cache, "--stop-at", "1")
+    assert isinstance(result.exception, DataError)
+    assert "is of step 2, past 1" in str(result.exception)
 
 
 def test_init_of_another_architecture_is_refused(cache: list[Cached], tmp_path: Path) -> None:

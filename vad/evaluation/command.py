@@ -163,6 +163,8 @@ def _groups(given: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
         members = [one for one in sets.split(",") if one]
         if not name or not members:
             raise ParameterError("group", f"{each!r} is not NAME=SET,SET")
+        if name == "noisy":
+            raise ParameterError("group", "noisy is what noise was added to: choose another name")
         if missing := sorted(set(members) - set(known)):
             raise ParameterError("group", f"{', '.join(missing)} is not evaluated")
         if twice := set(members) & {one for group in groups.values() for one in group}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from vad.errors import DataError, ParameterError
 from vad.evaluation.metrics import Labels
-from vad.evaluation.sets import LabelledFile
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 from vad.training.corpora import Corpus, folder, pack
 
@@ -23,6 +21,7 @@ FAINTEST = 1e-3  # RMS, -60 dBFS: fainter clips would only add their own backgro
 PAUSE = 0.1  # RMS of a stretch in a clip whose RMS is 1
 SHORTEST = HOP_SAMPLES * 10  # samples: 100 ms
 CEILING = 0.999
+LARGEST_SNR = 100  # dB either way: beyond it 16 bits hold nothing of the weaker
 
 
 def load_noise(place: str) -> Corpus:
@@ -133,15 +132,17 @@ class Condition:
     def __post_init__(self) -> None:
         if (self.snr_db is None) != (self.noise is None):
             raise ParameterError("snr_db", "a noisy condition needs both an SNR and noise")
-        if self.snr_db is not None and not math.isfinite(self.snr_db):
-            raise ParameterError("snr_db", f"must be a number of decibels, not {self.snr_db}")
+        if self.snr_db is not None and not -LARGEST_SNR <= self.snr_db <= LARGEST_SNR:
+            known = f"-{LARGEST_SNR} to {LARGEST_SNR}"
+            raise ParameterError("snr_db", f"must be {known} decibels, not {self.snr_db:g}")
 
     @property
     def name(self) -> str:
         return "clean" if self.snr_db is None else f"{self.snr_db:g} dB"
 
-    def applies_to(self, name: str, file: LabelledFile) -> bool:
-        return (not self.sets or name in self.sets) and (self.snr_db is None or bool(file.speech))
+    def applies_to(self, name: str, labels: Labels) -> bool:
+        spoken = self.snr_db is None or bool((labels == 1).any())
+        return spoken and (not self.sets or name in self.sets)
 
     def apply(self, audio: Audio, labels: Labels, seed: int, name: str) -> Audio:
         if self.snr_db is None or self.noise is None:

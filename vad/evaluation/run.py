@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vad.audio import load_mono
-from vad.errors import DataError, ModelError
+from vad.errors import DataError, ModelError, ParameterError
 from vad.evaluation.metrics import Scores
 from vad.evaluation.noise import CLEAN, Condition
 from vad.evaluation.peers import Peer
@@ -60,7 +60,8 @@ def evaluate(
         progress: called with the share that is done, 0 to 1.
 
     Raises:
-        DataError: two models or conditions of one name, or a clip without audio.
+        DataError: two models or conditions of one name, a clip without audio, or silent speech that
+            noise should be added to.
         AudioError, ModelError: a file does not decode, or a detector gives too many or few frames.
     """
     names = [model.name for model in models]
@@ -115,9 +116,12 @@ def _on_set(
         clean = load_mono(file.path)
         labels = file.labels(frame_count(len(clean), SAMPLE_RATE))
         for condition in conditions:
-            if not condition.applies_to(labelled.name, file):
+            if not condition.applies_to(labelled.name, labels):
                 continue
-            audio = condition.apply(clean, labels, seed, f"{labelled.name}/{file.name}")
+            try:
+                audio = condition.apply(clean, labels, seed, f"{labelled.name}/{file.name}")
+            except ParameterError as error:
+                raise DataError(f"{file.path}: {error}") from error
             for model in models:
                 scores = _probabilities(model, audio)
                 tally = tallies[condition.name, model.name]

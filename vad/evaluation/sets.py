@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -121,14 +122,17 @@ def _read(source: Path, elsewhere: Elsewhere) -> Iterator[tuple[str, LabelledFil
 
 
 def _indexed(index: Path) -> Iterator[tuple[str, LabelledFile]]:
-    with index.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                yield _indexed_file(json.loads(line), index.parent)
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(f"{index}:{number}: not a labelled file ({error!r})") from error
+    found = False
+    for number, line in enumerate(index.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield _indexed_file(json.loads(line.decode()), index.parent)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{index}:{number}: not a labelled file ({error!r})") from error
+        found = True
+    if not found:
+        raise DataError(f"{index}: no file is labelled in it")
 
 
 def _indexed_file(row: dict[str, Any], folder: Path) -> tuple[str, LabelledFile]:
@@ -212,7 +216,7 @@ def _text(path: Path) -> str:
 def _intervals(rows: Sequence[Sequence[float]]) -> tuple[Interval, ...]:
     intervals = tuple((float(start), float(end)) for start, end in rows)
     for start, end in intervals:
-        if not 0 <= start <= end:
+        if not 0 <= start <= end < math.inf:
             raise ValueError(f"{start:g} to {end:g} is no interval")
     return intervals
 

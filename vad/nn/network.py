@@ -35,8 +35,10 @@ class Network(nn.Module):
         self.step_samples = self.body.stride
         self.step_frames = self.step_samples // HOP_SAMPLES
         self.delay = architecture.delay
-        if self.step_frames * HOP_SAMPLES != self.step_samples:
+        if self.step_frames < 1 or self.step_frames * HOP_SAMPLES != self.step_samples:
             raise ValueError(f"a stride of {self.step_samples} is no multiple of {HOP_SAMPLES}")
+        if self.delay < 0:
+            raise ValueError(f"a delay of {self.delay} frames would be before they are heard")
 
     @property
     def lookahead_ms(self) -> int:

@@ -62,9 +62,11 @@ def prepare_corpora(
     without: Without = None,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
+    from vad.engine import usable_device
     from vad.training.corpora import find_corpora, torchaudio_corpus
     from vad.training.prepare import prepare
 
+    device = str(usable_device(device))
     corpora = [corpus for root in roots or () for corpus in find_corpora(root)]
     for dataset in torchaudio or ():
         name, _, place = dataset.partition("=")
@@ -72,7 +74,7 @@ def prepare_corpora(
     if not corpora:
         raise ParameterError("roots", "name a folder, or a dataset with --torchaudio")
     chosen = _allowed(corpora, without)
-    prepare(chosen, cache, workers=workers, device=device, report=_console.print)
+    prepare(chosen, cache, workers=workers, device=device, report=_say)
 
 
 def _allowed(corpora: list[Corpus], without: str | None) -> list[Corpus]:

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,21 +114,40 @@ def find_corpora(root: Path) -> list[Corpus]:
 def pack(path: Path, kind: Kind) -> Corpus:
     """A pack: many clips joined into a few files, cut by `clips.jsonl`."""
     (about,) = _rows(path / "corpus.json", whole=True)
+    name = about["corpus"]
+    # It becomes a folder's.
+    if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise DataError(f"{about.where}: {name!r} can't be a corpus's name")
     clips = [
-        Clip(
-            id=row["id"],
-            path=path / row["file"],
-            start=row["start"],
-            end=row["end"],
-            speaker=row.get("speaker"),
-            lang=row.get("lang"),
-            group=row.get("package") or row["id"],
-            speech=_intervals(row.get("speech")),
-        )
+        _clip(row, path, row["id"], row.get("package") or row["id"], row["start"], row["end"])
         for row in _rows(path / "clips.jsonl")
     ]
     clips.sort(key=lambda clip: (clip.path, clip.start))
-    return Corpus(about["corpus"], kind, about.get("licence", "unknown"), tuple(clips))
+    return Corpus(name, kind, str(about.get("licence") or "unknown"), tuple(clips))
+
+
+def _clip(row: _Row, folder: Path, id: Any, group: Any, start: Any, end: Any) -> Clip:
+    """A clip that a row of a pack or of a manifest describes.
+
+    Raises:
+        DataError: a time that is none, or a name that is no text.
+    """
+    try:
+        clip = Clip(
+            id=str(id),
+            path=folder / row["file"],
+            start=float(start),
+            end=None if end is None else float(end),
+            speaker=row.get("speaker"),
+            lang=row.get("lang"),
+            group=str(group),
+            speech=_intervals(row.get("speech")),
+        )
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{row.where}: not a clip ({error})") from error
+    if not 0 <= clip.start < inf or not (clip.end is None or isfinite(clip.end)):
+        raise DataError(f"{row.where}: no clip lies from {clip.start:g} s to {clip.end} s")
+    return clip
 
 
 def folder(path: Path, kind: Kind, name: str | None = None) -> Corpus:
@@ -155,18 +175,9 @@ def manifest(path: Path, kind: Kind, licence: str = "unknown") -> Corpus:
     """A JSON Lines manifest; relative files are relative to it."""
     clips = []
     for number, row in enumerate(_rows(path)):
-        clips.append(
-            Clip(
-                id=str(row.get("id", number)),
-                path=path.parent / row["file"],
-                start=float(row.get("start", 0)),
-                end=None if row.get("end") is None else float(row["end"]),
-                speaker=row.get("speaker"),
-                lang=row.get("lang"),
-                group=str(row.get("group", row.get("id", number))),
-                speech=_intervals(row.get("speech")),
-            )
-        )
+        name = row.get("id", number)
+        group, start = row.get("group", name), row.get("start", 0)
+        clips.append(_clip(row, path.parent, name, group, start, row.get("end")))
     return Corpus(path.stem, kind, licence, tuple(clips))
 
 
@@ -268,14 +279,14 @@ class _Row(dict[str, Any]):
         raise DataError(f"{self.where}: {key!r} is missing")
 
 
-def _rows(path: Path, *, whole: bool = False) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, *, whole: bool = False) -> Iterator[_Row]:
     """The JSON objects of a file, one a line, or one as the `whole` file."""
-    text = path.read_text(encoding="utf-8")
-    for number, part in enumerate([text] if whole else text.splitlines(), 1):
-        if not part.strip():
+    data = path.read_bytes()
+    for number, part in enumerate([data] if whole else data.split(b"\n"), 1):
+        if not whole and not part.strip():
             continue
         try:
-            row = _Row(json.loads(part))
+            row = _Row(json.loads(part.decode()))
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}:{number}: not a JSON object ({error})") from error
         row.where = f"{path}:{number}"

@@ -8,6 +8,7 @@ Scores stand in the lines of the steps at which they were taken.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -58,6 +59,9 @@ class Logbook:
         if not self._file.is_file():
             return
         rows = self._file.read_text().splitlines(keepends=True)
+        if rows and not rows[-1].endswith("\n"):
+            del rows[-1]  # a kill or a full disk cut it short
         kept = [row for row in rows if json.loads(row)["step"] <= step]
-        if len(kept) < len(rows):
-            self._file.write_text("".join(kept))
+        partial = self._file.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        os.replace(partial, self._file)

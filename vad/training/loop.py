@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
@@ -129,7 +130,7 @@ class Trainer:
         pupils: one for each of the recipe's architectures, all learning from the same scenes.
 
     Raises:
-        DataError: the folder's checkpoint belongs to another recipe.
+        DataError: the folder's checkpoint is damaged or belongs to another recipe.
     """
 
     def __init__(
@@ -209,7 +210,13 @@ class Trainer:
         os.replace(partial, self.checkpoint)
 
     def _resume(self) -> None:
-        data: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        try:
+            data: dict[str, Any] = torch.load(
+                self.checkpoint, map_location="cpu", weights_only=True
+            )
+        except (RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{self.checkpoint} is damaged: remove it ({reason})") from error
         if json.dumps(data["recipe"]) != json.dumps(self.recipe.to_dict()):
             raise DataError(
                 f"{self.checkpoint} belongs to another recipe: use another folder, or its recipe"

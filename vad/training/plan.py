@@ -68,7 +68,11 @@ def read_plan(
         raise DataError(f"{path} is a plan: steps, seed and stop_at are its recipes' own")
     if set(data) != {"stages"} or not isinstance(data["stages"], list) or not data["stages"]:
         raise DataError(f"{path}: a plan holds [[stages]] and nothing else")
-    return [_stage(path, i, row) for i, row in enumerate(data["stages"], start=1)]
+    stages = [_stage(path, i, row) for i, row in enumerate(data["stages"], start=1)]
+    names = [stage.name for stage in stages]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: two stages are called {', '.join(twice)}: give one a name")
+    return stages
 
 
 _KEYS = {"recipe", "name", "stop_at", "fresh", "change"}
@@ -81,10 +85,14 @@ def _stage(path: Path, number: int, row: Any) -> Stage:
     file, stop_at = path.parent / str(row["recipe"]), row.get("stop_at")
     if not file.is_file():
         raise DataError(f"{path}: stage {number}: there is no {file}")
-    if stop_at is not None and (not isinstance(stop_at, int) or stop_at < 1):
+    if stop_at is not None and (type(stop_at) is not int or stop_at < 1):
         raise DataError(f"{path}: stage {number}: stop_at must be a positive whole number")
     change = row.get("change", {})
     if not isinstance(change, dict):
         raise DataError(f"{path}: stage {number}: change must be a table")
-    name = str(row.get("name", file.stem))
-    return Stage(name, name, Recipe.read(file, **change), stop_at, bool(row.get("fresh", False)))
+    name, fresh = str(row.get("name", file.stem)), row.get("fresh", False)
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise DataError(f"{path}: stage {number}: {name!r} can't be a folder's name")
+    if not isinstance(fresh, bool):
+        raise DataError(f"{path}: stage {number}: fresh must be true or false")
+    return Stage(name, name, Recipe.read(file, **change), stop_at, fresh)

