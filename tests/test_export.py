@@ -205,6 +205,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "log": {"floor_dbfs": -65.0},
     "norm": {"channels": 2},
     "dense": {"channels_in": 2, "channels_out": 2},
+    "mean": {"channels": 2, "length": 3},
     "dropout": {"p": 0.5},
     "mlpconv": {"channels_in": 2, "channels_out": 2, "kernel": 3},
     "residual": {"channels": 2, "kernel": 3, "dilation": 2, "groups": 2},

@@ -32,6 +32,7 @@ from vad.nn.layers import (
     Dropout,
     Layer,
     LogCompress,
+    Logit,
     Mean,
     Norm,
     Patches,
@@ -150,6 +151,10 @@ class _Graph:
                 names = ("weight", "bias", "running_mean", "running_var")
                 values = [self.constant(held[name].numpy()) for name in names]
                 return self.node("BatchNormalization", x, *values, epsilon=norm.eps)
+            case Logit():
+                low, high = self.number(layer.EPS), self.number(1 - layer.EPS)
+                p = self.node("Clip", x, low, high)
+                return self.node("Log", self.node("Div", p, self.node("Sub", self.number(1), p)))
             case Dropout():
                 return x
         raise ModelError(f"{type(layer).__name__} layers cannot be written as ONNX")
