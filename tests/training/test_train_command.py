@@ -166,6 +166,7 @@ def test_a_stage_is_mixed_with_an_earlier_one_at_its_end(
     [
         *(["--stop-at", "0"], ["--stop-at", "-5"], ["--seed", "-1"], ["--device", "foo"]),
         ["--out", __file__],
+        ["--dev-noise", "folder"],
     ],
 )
 def test_bad_options_are_refused_before_anything_is_trained(

@@ -169,7 +169,7 @@ def notes(rows: int, frames: int, draw: Draw) -> Tensor:
 
 
 def chirps(rows: int, frames: int, draw: Draw) -> Tensor:
-    """Birds: whistles of 40–300 ms between 1.5 and 7.5 kHz that glide by up to 0.7 octaves, in
+    """Birds: whistles of 40–300 ms between 1 and 7.5 kHz that glide by up to 0.7 octaves, in
     motifs of up to six that come again, with rests; at unit power."""
     every = draw.uniform(rows, 1, low=4, high=30).long()
     time = torch.arange(frames, device=draw.device)

@@ -76,6 +76,8 @@ def train(
     stages = read_plan(plan, steps=steps, seed=seed, stop_at=stop_at)
     if out is not None and out.exists() and not out.is_dir():
         raise ParameterError("out", f"{out} is no folder")
+    if dev_noise and dev is None:
+        raise ParameterError("dev_noise", "is added to the sets that --dev names; none are")
     group, device = Group.join(device)
     try:
         device = str(usable_device(device))
