@@ -218,6 +218,7 @@ def test_init_of_another_architecture_is_refused(cache: list[Cached], tmp_path: 
 def test_an_earlier_stage_teaches_a_later_one(
     cache: list[Cached], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vad.training.teachers.find_teachers", lambda: None)  # not installed
     monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device: ())
     heard: list[Tensor] = []
     arbiters = train_command._teachers
