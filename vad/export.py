@@ -76,7 +76,7 @@ def to_onnx(model: Model, *, streaming: bool = False) -> bytes:
     network = fold_norms(model.network)
     graph = _Graph(onnx, streaming)
     x = graph.input_audio(network)
-    for layer in to_probabilities([*network.body.each()]):
+    for layer in to_probabilities(network.body.each()):
         x = graph.layer(layer, x)
     graph.output_probabilities(network, x)
     found = onnx.helper.make_model(

@@ -124,11 +124,13 @@ class Background:
         from a scene's first word to its last is soon known.
         """
         samples = self.recipe.frames * HOP_SAMPLES
-        coloured = effects.coloured_noise(len(level), samples, draw, shaped=0.7)
-        rows = draw.some(len(level), 0.5)
-        if self.noise and len(rows):
-            coloured.index_copy_(0, rows, self._stretch(draw, self.noise, len(rows)))
-        coming = effects.at_unit_power(coloured * effects.gusts(len(level), samples, draw))
+        noise = torch.empty(len(level), samples, device=draw.device)
+        recorded = draw.chance(len(level), p=0.5 if self.noise else 0)
+        if self.noise and len(rows := torch.nonzero(recorded)[:, 0]):
+            noise[rows] = self._stretch(draw, self.noise, len(rows))
+        if len(rows := torch.nonzero(~recorded)[:, 0]):
+            noise[rows] = effects.coloured_noise(len(rows), samples, draw, shaped=0.7)
+        coming = effects.at_unit_power(noise * effects.gusts(len(level), samples, draw))
         return coming * from_db(draw.uniform(len(level), 1, low=-15, high=5)) * level.sqrt()
 
     def _stretch(self, draw: Draw, bank: Bank, count: int) -> Tensor:

@@ -26,6 +26,7 @@ from vad.audio import load_mono
 from vad.errors import AudioError, DataError, MissingExtra
 from vad.frames import SAMPLE_RATE
 from vad.training.licences import read_copyright
+from vad.training.values import names_a_folder
 
 Kind = Literal["speech", "noise", "music", "rir"]
 KINDS: tuple[Kind, ...] = ("speech", "noise", "music", "rir")
@@ -115,8 +116,7 @@ def pack(path: Path, kind: Kind) -> Corpus:
     """A pack: many clips joined into a few files, cut by `clips.jsonl`."""
     (about,) = _rows(path / "corpus.json", whole=True)
     name = about["corpus"]
-    # It becomes a folder's.
-    if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+    if not names_a_folder(name):
         raise DataError(f"{about.where}: {name!r} can't be a corpus's name")
     clips = [
         _clip(row, path, row["id"], row.get("package") or row["id"], row["start"], row["end"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from vad.errors import DataError
 from vad.training.recipe import Recipe
+from vad.training.values import names_a_folder
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _stage(path: Path, number: int, row: Any) -> Stage:
     if not isinstance(change, dict):
         raise DataError(f"{path}: stage {number}: change must be a table")
     name, fresh = str(row.get("name", file.stem)), row.get("fresh", False)
-    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+    if not names_a_folder(name):
         raise DataError(f"{path}: stage {number}: {name!r} can't be a folder's name")
     if not isinstance(fresh, bool):
         raise DataError(f"{path}: stage {number}: fresh must be true or false")
