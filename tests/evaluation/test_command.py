@@ -125,6 +125,7 @@ def test_groups_and_plots(data: Path) -> None:
         (["--peers-only", "--peer", "energy", "--snr", "5"], "snr"),
         (["--peers-only", "--peer", "energy", "--noisy-set", "one"], "noisy_set"),
         (["--peers-only", "--peer", "energy", "--json", "/nowhere/at/all.json"], "json"),
+        (["--peers-only", "--peer", "energy", "--json", "a", "--markdown", "./a"], "markdown"),
     ],
 )
 def test_settings_that_make_no_sense_name_themselves(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vad.frames import HOP_SAMPLES
-from vad.training.bank import Bank, held_out
+from vad.training.bank import Bank, held_out, unknown
 from vad.training.draw import Draw
 from vad.training.prepare import Cached
 
@@ -206,3 +206,10 @@ def test_one_clip_in_n_is_held_out() -> None:
     rows: list[dict[str, object]] = [{"id": f"clip{i}", "group": ""} for i in range(700)]
     share = np.mean([held_out("c", row, ("c%7",)) for row in rows])
     assert 0.08 < share < 0.22
+
+
+def test_names_of_nothing_that_is_here_are_found() -> None:
+    here = corpus("a", [60])
+    here.clips[0]["group"] = "g"
+    named = ["a", "a:g", ":g", "a%7", "%7", "%7:g", "b", "a:h", ":h", "b%7", "b:g"]
+    assert unknown([here, corpus("c", [60])], named) == named[6:]

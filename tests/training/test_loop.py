@@ -50,12 +50,12 @@ def assert_same(one: Network, other: Network) -> None:
         torch.testing.assert_close(other.state_dict()[name], tensor, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("muon", [0.0, 2.0])
+@pytest.mark.parametrize(("muon", "repeats"), [(0.0, 2), (2.0, 0)])
 def test_interrupted_run_goes_on_as_if_it_had_not_been(
-    muon: float, cache: list[Cached], tmp_path: Path
+    muon: float, repeats: int, cache: list[Cached], tmp_path: Path
 ) -> None:
     """Its next twenty losses are those of the run that was not interrupted."""
-    recipe = replace(TINY, steps=23, beside=("conv-dense",), muon=muon)
+    recipe = replace(TINY, steps=23, beside=("conv-dense",), muon=muon, repeats=repeats)
     mixer = Mixer(cache, TINY.scenes)
     whole = Trainer(recipe, mixer, tmp_path / "whole", workers=0).run(report=quiet)
     Trainer(recipe, mixer, tmp_path / "parts", workers=0).run(report=quiet, stop_at=3)
@@ -246,6 +246,15 @@ def test_a_share_of_the_weights_it_started_from_is_kept(
             assert torch.equal(kept[name], tensor)
             torch.testing.assert_close(mixed[name], torch.lerp(learnt[name], tensor, 0.25))
     assert any(not torch.equal(learnt[name], t) for name, t in start.state_dict().items())
+
+
+def test_a_resumed_run_knows_what_it_started_from(cache: list[Cached], tmp_path: Path) -> None:
+    mixer, recipe = Mixer(cache, TINY.scenes), replace(TINY, keep=1.0, seed=5)
+    (start,) = Trainer(TINY, mixer, tmp_path / "start", workers=0).run(report=quiet, stop_at=2)
+    Trainer(recipe, mixer, tmp_path / "run", init=[start], workers=0).run(report=quiet, stop_at=3)
+    (kept,) = Trainer(recipe, mixer, tmp_path / "run", workers=0).run(report=quiet, stop_at=4)
+    for one, other in zip(start.parameters(), kept.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_muon_moves_hidden_weights_in_all_directions_alike(

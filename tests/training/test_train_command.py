@@ -271,3 +271,11 @@ def test_the_arbiter_is_a_copy_that_no_later_stage_changes(
     torch.nn.init.zeros_(next(network.parameters()))
     assert torch.equal(teacher(audio), before)
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_names_that_fit_no_corpus_are_told(cache: list[Cached], tmp_path: Path) -> None:
+    stage = recipe(tmp_path, "stage")
+    stage.write_text(stage.read_text() + 'held_out = [":nobody", "hum"]\n')
+    result = train(stage, tmp_path, cache)
+    assert result.exit_code == 0, result.output
+    assert "held_out, but not in the cache: :nobody\n" in result.stderr

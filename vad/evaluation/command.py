@@ -97,6 +97,8 @@ def evaluate_command(
     for option, path in (("json", json), ("markdown", markdown)):
         if path is not None and not path.parent.is_dir():
             raise ParameterError(option, f"no folder {path.parent} to write into")
+    if json is not None and markdown is not None and json.resolve() == markdown.resolve():
+        raise ParameterError("markdown", "is the file of --json: each needs its own")
     if plots is not None:
         check_plotting()
         if not plots.absolute().parent.is_dir():

@@ -10,7 +10,7 @@ follows from a running sum, and every sample of every row is fetched at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,6 +151,22 @@ def held_out(corpus: str, row: dict[str, object], rules: Sequence[str]) -> bool:
             continue
         return True
     return False
+
+
+def unknown(corpora: Sequence[Cached], named: Iterable[str]) -> list[str]:
+    """Those names, of `boost` or rules of what is held out, that speak of nothing that is here."""
+    names = {corpus.name for corpus in corpora}
+    groups = {(corpus.name, str(row["group"])) for corpus in corpora for row in corpus.clips}
+    anywhere = {group for _, group in groups}
+
+    def known(rule: str) -> bool:
+        rest, colon, group = rule.partition(":")
+        name = rest.partition("%")[0]
+        if not colon:
+            return not name or name in names
+        return (name, group) in groups if name else group in anywhere
+
+    return [rule for rule in named if not known(rule)]
 
 
 def _usable(corpus: Cached, rules: Sequence[str]) -> list[dict[str, object]]:

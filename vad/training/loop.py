@@ -29,11 +29,11 @@ from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
 from vad.training.pupil import Pupil
 from vad.training.recipe import Recipe
+from vad.training.repeats import Batch, oldest, repeated
 from vad.training.teacher import UNTAUGHT, hints
 from vad.training.teachers import Teacher
 
 Scores = dict[str, float]
-Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class Report(Protocol):
@@ -43,7 +43,7 @@ class Report(Protocol):
 
 
 class Scenes(Dataset[Batch]):
-    """The batch of step i of a run, for every i: samples, labels, hints of the teachers.
+    """Batch i of a run, for every i: samples, labels, hints of the teachers.
 
     Args:
         teach: makes the teachers; called in the process that needs them.
@@ -61,11 +61,11 @@ class Scenes(Dataset[Batch]):
         self._teachers: list[Teacher] | None = None
 
     @torch.no_grad()
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, number: int) -> Batch:
         if self._teachers is None:
             taught = self.recipe.teacher > 0
             self._teachers = self._teach(str(self.mixer.device)) if taught else []
-        draw = Draw(self.mixer.device, self.recipe.seed, step, self.group.rank)
+        draw = Draw(self.mixer.device, self.recipe.seed, number, self.group.rank)
         audio, labels = self.mixer.scenes(draw, self.group.share(self.recipe.batch))
         sound = as_float(audio)
         heard = hints(sound, labels, self._teachers, self.recipe.taught, draw)
@@ -226,8 +226,14 @@ class Trainer:
             pupil.restore(state)
 
     def _batches(self, last: int) -> Iterator[Batch]:
+        repeats = self.recipe.repeats
+        if self.step < last:
+            numbers = range(oldest(self.step, repeats), (last - 1) // (repeats + 1) + 1)
+            yield from repeated(self._made(numbers), range(self.step, last), repeats)
+
+    def _made(self, numbers: range) -> Iterator[Batch]:
         if not self.workers:
-            yield from (self.scenes[step] for step in range(self.step, last))
+            yield from (self.scenes[number] for number in numbers)
             return
         # A process that uses a GPU must not be a copy of one that does.
         starting = "fork" if self.mixer.device.type == "cpu" else "spawn"
@@ -235,7 +241,7 @@ class Trainer:
             self.scenes,
             multiprocessing_context=starting,
             batch_size=None,
-            sampler=range(self.step, last),
+            sampler=numbers,
             num_workers=self.workers,
             prefetch_factor=2,
             worker_init_fn=_one_thread,

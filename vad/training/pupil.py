@@ -84,6 +84,7 @@ class Pupil:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
+            "start": self._start,
             "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
         }
 
@@ -91,6 +92,7 @@ class Pupil:
         """Goes on from a checkpoint."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
+        self._start = state["start"]
         for optimiser, own in zip(self._optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(own)
 

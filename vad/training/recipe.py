@@ -74,6 +74,8 @@ class Recipe:
             as if it had learnt alone.
         steps: optimiser steps.
         batch: scenes a step.
+        repeats: how many more times each batch is heard, a while later. On two cores, with two
+            repeats, twice as many steps are made in the same time.
         peak_rate: highest learning rate of the one-cycle schedule (Smith & Topin, 2018).
         warmup: fraction of the steps over which it rises.
         weight_decay: of weights of more than one dimension.
@@ -109,6 +111,7 @@ class Recipe:
     beside: tuple[str, ...] = ()
     steps: int = 10_000
     batch: int = 16
+    repeats: int = 0
     peak_rate: float = 2e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
@@ -139,8 +142,10 @@ class Recipe:
             values.check(blend, values.BLEND, "blends: ")
             if blend.network not in self.architectures:
                 raise DataError(f"blends: {blend.network!r} is none of this recipe's networks")
-        if self.lag >= self.scenes.frames:
-            raise DataError(f"lag must be below a scene's {self.scenes.frames} frames")
+        if self.lag + self.repeats >= self.scenes.frames:  # each repeat leaves one frame out
+            raise DataError(
+                f"lag and repeats must be below a scene's {self.scenes.frames} frames together"
+            )
 
     @property
     def architectures(self) -> tuple[str, ...]:

@@ -153,6 +153,7 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
     from vad.training.progress import Bar
 
     recipe = stage.recipe
+    _say_what_is_missing(stage, common)
     # A GPU mixes far faster than any number of cores; workers keep it busy.
     mixes = common.device if common.device.startswith("cuda") else "cpu"
     trainer = Trainer(
@@ -180,6 +181,16 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
         batches = islice(trainer.scenes.fresh(), blend.refresh)
         networks[place] = blended(networks[place], other.to(common.device), blend, batches)
     return networks
+
+
+def _say_what_is_missing(stage: Stage, common: _Run) -> None:
+    """Corpora may be left out at will, so it is no error; but a slip in a name would go unseen."""
+    from vad.training.bank import unknown
+
+    scenes = stage.recipe.scenes
+    missing = unknown(common.corpora, [*dict(scenes.boost), *scenes.held_out])
+    if missing and common.group.leads:
+        _say(f"{stage.name}: boost or held_out, but not in the cache: {', '.join(missing)}")
 
 
 def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) -> Network:

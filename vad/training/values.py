@@ -95,7 +95,7 @@ RECIPE = {
     **dict.fromkeys(("weight_decay", "muon", "worst_tenth"), _NOT_NEGATIVE),
     **dict.fromkeys(("warmup", "ema", "keep", "teacher", "taught"), _SHARE),
     "teacher_in_pauses": Rule(_SHARE.says, lambda value: value is None or _SHARE.fits(value)),
-    **dict.fromkeys(("lag", "seed"), _FROM_ZERO),
+    **dict.fromkeys(("lag", "repeats", "seed"), _FROM_ZERO),
     "arbiter": _WORD,
     "smoothing": Rule(
         "a number of at least 0 and below 0.5", lambda value: _is_number(value) and 0 <= value < 0.5
