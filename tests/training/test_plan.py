@@ -88,7 +88,7 @@ def test_shipped_plans_are_read() -> None:
     recipes = Path(__file__).parents[2] / "recipes"
     plans = {f.stem: read_plan(f) for f in recipes.glob("*.toml") if "[[stages]]" in f.read_text()}
     assert set(plans) == {"base", "tiny", "shipped", "ablations"}
-    *before, seventh, eighth, ninth = plans["shipped"]
+    *before, seventh, eighth, ninth, tenth = plans["shipped"]
     assert [stage.recipe for stage in before] == [
         stage.recipe for stage in (*plans["tiny"], *plans["base"])
     ]
@@ -96,6 +96,7 @@ def test_shipped_plans_are_read() -> None:
         assert together.recipe.architectures == ("base", "small", "tiny")
     assert ninth.recipe.architectures == ("base",)
     assert ninth.recipe.blends[0].of == eighth.folder
+    assert tenth.recipe.architectures == ("base",)
     assert {stage.recipe.architectures for stage in plans["base"]} == {("base",)}
     arbiter, taught = plans["tiny"]
     assert arbiter.recipe.architectures == ("arbiter",)

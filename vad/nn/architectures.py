@@ -98,10 +98,16 @@ def _trunk(filters: int, channels: int, width: int, dilations: tuple[int, ...]) 
     )
 
 
-# Of the last 30 ms: by itself a network hesitates and hurries from frame to frame. The development
-# sets gain, noisy ones most, for 10 ms of delay. With 50 ms they gain twice as much, but a pause of
-# a tenth of a second is then found in one recording of a voice and bridged in another of the same.
-_STEADY = (_layer("sigmoid"), _layer("mean", channels=2, length=3), _layer("logit"))
+def _steady(frames: int) -> tuple[Spec, ...]:
+    """The mean of the last frames' probabilities: by itself a network hesitates and hurries.
+
+    The development sets gain, noisy ones most, for 10 ms of delay for every two frames more; but
+    from some length on, a pause of a tenth of a second is found in one recording of a voice and
+    bridged in another of the same. The base network bears five frames,
+    and `wide`, which is to be its like, has as many.
+    """
+    return (_layer("sigmoid"), _layer("mean", channels=2, length=frames), _layer("logit"))
+
 
 # They reach back 5 s, over a sentence and its pauses.
 _SENTENCE = (1, 2, 4, 8, 16, 32)
@@ -149,12 +155,12 @@ ARCHITECTURES: dict[str, Architecture] = {
             _filterbank(48, taps=128)
             + _trunk(48, 64, 32, _SENTENCE[:5])
             + _head(64, 2, hidden=32)
-            + _STEADY,
+            + _steady(3),
             delay=3,
         ),
         Architecture(
             "small",
-            _filterbank(64) + _trunk(64, 96, 32, _SENTENCE) + _head(96, 2) + _STEADY,
+            _filterbank(64) + _trunk(64, 96, 32, _SENTENCE) + _head(96, 2) + _steady(3),
             delay=3,
         ),
         Architecture(
@@ -169,7 +175,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             )
             + _activation(64)
             + _head(64, 2)
-            + _STEADY,
+            + _steady(5),
             delay=3,
         ),
         Architecture(
@@ -177,7 +183,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             _filterbank(48, taps=200, stride=40)
             + _trunk(48, 128, 48, (*_SENTENCE, 1))
             + _head(128, 2)
-            + _STEADY,
+            + _steady(5),
             delay=3,
         ),
         # Hears 350 ms ahead: no detector for streams, but a teacher of those.
