@@ -77,7 +77,12 @@ def test_rate_rises_and_falls() -> None:
         *("seconds = 0", 'seconds = "a"', "layered = -1", "chirps = 2", 'masked_db = "a"'),
         *("bridged_ms = -10", "bridged_ms = 2.5", "bridged_db = nan", "without_speech = true"),
         *("snr_db = [1, 2]", "snr_db = [5, 5, 5]", "snr_db = [30, 2, -8]", "level_db = [0, 6]"),
-        *('held_out = "reader"', 'held_out = ["reader%0"]', 'held_out = [""]'),
+        *(
+            'held_out = "reader"',
+            'held_out = ["reader%0"]',
+            'held_out = ["a:g%2"]',
+            'held_out = [""]',
+        ),
         *("boost = {reader = -1}", 'boost = {reader = "a"}', "noise = 0.9"),
     ],
 )

@@ -275,7 +275,8 @@ def test_the_arbiter_is_a_copy_that_no_later_stage_changes(
 
 def test_names_that_fit_no_corpus_are_told(cache: list[Cached], tmp_path: Path) -> None:
     stage = recipe(tmp_path, "stage")
-    stage.write_text(stage.read_text() + 'held_out = [":nobody", "hum"]\n')
+    scenes = 'held_out = [":nobody", "hum"]\n[scenes.boost]\n"hiss%2" = 2\ntones = 2\n'
+    stage.write_text(stage.read_text() + scenes)
     result = train(stage, tmp_path, cache)
     assert result.exit_code == 0, result.output
-    assert "held_out, but not in the cache: :nobody\n" in result.stderr
+    assert "held_out, but not in the cache: hiss%2, :nobody\n" in result.stderr

@@ -97,7 +97,7 @@ def evaluate_command(
     for option, path in (("json", json), ("markdown", markdown)):
         if path is not None and not path.parent.is_dir():
             raise ParameterError(option, f"no folder {path.parent} to write into")
-    if json is not None and markdown is not None and json.resolve() == markdown.resolve():
+    if json is not None and markdown is not None and _one_file(json, markdown):
         raise ParameterError("markdown", "is the file of --json: each needs its own")
     if plots is not None:
         check_plotting()
@@ -130,6 +130,12 @@ def evaluate_command(
         markdown.write_text(report.to_markdown(worst), encoding="utf-8")
     if plots is not None:
         plot_report(report, plots)
+
+
+def _one_file(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():  # /dev/stdout takes both
+        return one.is_file() and one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def _models(names: Sequence[str], peers: Sequence[str], peers_only: bool) -> list[Peer]:

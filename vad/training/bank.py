@@ -153,8 +153,8 @@ def held_out(corpus: str, row: dict[str, object], rules: Sequence[str]) -> bool:
     return False
 
 
-def unknown(corpora: Sequence[Cached], named: Iterable[str]) -> list[str]:
-    """Those names, of `boost` or rules of what is held out, that speak of nothing that is here."""
+def unknown(corpora: Sequence[Cached], rules: Iterable[str]) -> list[str]:
+    """Those rules of what is held out that speak of nothing that is here."""
     names = {corpus.name for corpus in corpora}
     groups = {(corpus.name, str(row["group"])) for corpus in corpora for row in corpus.clips}
     anywhere = {group for _, group in groups}
@@ -166,7 +166,7 @@ def unknown(corpora: Sequence[Cached], named: Iterable[str]) -> list[str]:
             return not name or name in names
         return (name, group) in groups if name else group in anywhere
 
-    return [rule for rule in named if not known(rule)]
+    return [rule for rule in rules if not known(rule)]
 
 
 def _usable(corpus: Cached, rules: Sequence[str]) -> list[dict[str, object]]:

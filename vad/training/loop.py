@@ -217,7 +217,10 @@ class Trainer:
         except (RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{self.checkpoint} is damaged: remove it ({reason})") from error
-        if json.dumps(data["recipe"]) != json.dumps(self.recipe.to_dict()):
+        theirs, ours = data.get("recipe", {}), self.recipe.to_dict()
+        if theirs.keys() != ours.keys() or any("start" not in each for each in data["pupils"]):
+            raise DataError(f"{self.checkpoint} is of another version: use another folder")
+        if json.dumps(theirs) != json.dumps(ours):
             raise DataError(
                 f"{self.checkpoint} belongs to another recipe: use another folder, or its recipe"
             )
@@ -237,7 +240,8 @@ class Trainer:
             return
         # A process that uses a GPU must not be a copy of one that does.
         starting = "fork" if self.mixer.device.type == "cpu" else "spawn"
-        yield from DataLoader(
+        pinned = self.device.startswith("cuda")
+        for batch in DataLoader(
             self.scenes,
             multiprocessing_context=starting,
             batch_size=None,
@@ -245,8 +249,12 @@ class Trainer:
             num_workers=self.workers,
             prefetch_factor=2,
             worker_init_fn=_one_thread,
-            pin_memory=self.device.startswith("cuda"),
-        )
+            pin_memory=pinned,
+        ):
+            # Copies, as pinned ones are: memory shared with a worker is little, and takes three
+            # descriptors a batch, which those that wait to be heard again would keep.
+            audio, labels, heard = batch if pinned else (part.clone() for part in batch)
+            yield audio, labels, heard
 
     def _update(self, audio: Tensor, labels: Tensor, heard: Tensor) -> dict[str, float]:
         kind, audio = self.device.split(":")[0], as_float(audio)

@@ -75,7 +75,7 @@ class Recipe:
         steps: optimiser steps.
         batch: scenes a step.
         repeats: how many more times each batch is heard, a while later. On two cores, with two
-            repeats, twice as many steps are made in the same time.
+            repeats, half as many steps again are made in the same time.
         peak_rate: highest learning rate of the one-cycle schedule (Smith & Topin, 2018).
         warmup: fraction of the steps over which it rises.
         weight_decay: of weights of more than one dimension.

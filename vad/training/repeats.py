@@ -1,8 +1,8 @@
 """Batches heard more than once.
 
 To mix scenes and to ask teachers about them takes a core several times as long as to learn from
-them. Where cores are few, a batch that comes back minutes later costs next to nothing and teaches
-nearly as much as a new one.
+them. Where cores are few, a batch that comes back half a minute later costs next to nothing and
+teaches nearly as much as a new one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vad.frames import HOP_SAMPLES
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
-APART = 64  # batches made between two hearings of one, which wait in memory: 3 MB for 16 scenes
+APART = 64  # batches made between two hearings of one; for each repeat as many wait, 3 MB apiece
 
 
 def hearing(step: int, repeats: int) -> tuple[int, int]:

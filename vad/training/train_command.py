@@ -188,7 +188,9 @@ def _say_what_is_missing(stage: Stage, common: _Run) -> None:
     from vad.training.bank import unknown
 
     scenes = stage.recipe.scenes
-    missing = unknown(common.corpora, [*dict(scenes.boost), *scenes.held_out])
+    names = {corpus.name for corpus in common.corpora}
+    missing = [name for name, _ in scenes.boost if name not in names]
+    missing += unknown(common.corpora, scenes.held_out)
     if missing and common.group.leads:
         _say(f"{stage.name}: boost or held_out, but not in the cache: {', '.join(missing)}")
 
