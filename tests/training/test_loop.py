@@ -19,13 +19,7 @@ from vad.training.prepare import Cached
 from vad.training.recipe import Recipe, SceneRecipe
 from vad.training.teacher import UNTAUGHT
 
-TINY = Recipe(
-    architecture="conv-pool-dense",
-    steps=8,
-    batch=2,
-    peak_rate=1e-3,
-    scenes=SceneRecipe(seconds=1.0),
-)
+from .loop_kit import TINY, quiet
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +33,6 @@ def one_thread() -> Iterator[None]:
 
 def losses(folder: Path, name: str = "loss") -> list[float]:
     return [json.loads(line)[name] for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def quiet(*_: object) -> None:
-    """A report that says nothing."""
 
 
 def assert_same(one: Network, other: Network) -> None:

@@ -8,19 +8,8 @@ import torch
 from vad.training.loop import Trainer
 from vad.training.mixing import Mixer
 from vad.training.prepare import Cached
-from vad.training.recipe import Recipe, SceneRecipe
 
-TINY = Recipe(
-    architecture="conv-pool-dense",
-    steps=8,
-    batch=2,
-    peak_rate=1e-3,
-    scenes=SceneRecipe(seconds=1.0),
-)
-
-
-def quiet(*_: object) -> None:
-    """A report that says nothing."""
+from .loop_kit import TINY, quiet
 
 
 def test_a_share_of_the_weights_it_started_from_is_kept(
