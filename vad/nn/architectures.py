@@ -103,8 +103,8 @@ def _steady(frames: int) -> tuple[Spec, ...]:
 
     The development sets gain, noisy ones most, for 10 ms of delay for every two frames more; but
     from some length on, a pause of a tenth of a second is found in one recording of a voice and
-    bridged in another of the same. The base network bears five frames,
-    and `wide`, which is to be its like, has as many.
+    bridged in another of the same. The base network bears five frames; `wide`, its like, has as
+    many.
     """
     return (_layer("sigmoid"), _layer("mean", channels=2, length=frames), _layer("logit"))
 

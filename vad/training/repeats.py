@@ -1,8 +1,8 @@
 """Batches heard more than once.
 
 To mix scenes and to ask teachers about them takes a core several times as long as to learn from
-them. Where cores are few, a batch that comes back half a minute later costs next to nothing and
-teaches nearly as much as a new one.
+them. Where cores are few, to hear a batch again half a minute later costs next to nothing, and
+is a step that would else not be made.
 """
 
 from __future__ import annotations
