@@ -238,3 +238,30 @@ def test_interleaved_streams_equal_solo() -> None:
         alone = run(DETECTOR.stream(16_000), [part])
         assert stops(events[i] + streams[i].finish()) == stops(alone)
     assert sum(len(stops(found)) for found in events) >= 3
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2000), min_size=4, max_size=4), min_size=1, max_size=20))
+def test_streams_fed_apart_and_run_as_one_batch_equal_those_that_are_pushed(
+    sizes: list[list[int]],
+) -> None:
+    rates = (8000, 16_000, 44_100, 48_000)
+    batched = [DETECTOR.stream(rate, probabilities=True) for rate in rates]
+    pushed = [DETECTOR.stream(rate, probabilities=True) for rate in rates]
+    found: list[list[Event]] = [[] for _ in rates]
+    wanted: list[list[Event]] = [[] for _ in rates]
+    at = [30_000 * i for i in range(len(rates))]
+    for turn in sizes:
+        blocks = [SPEECH[a : a + size] for a, size in zip(at, turn, strict=True)]
+        at = [a + size for a, size in zip(at, turn, strict=True)]
+        audio = [stream.feed(block) for stream, block in zip(batched, blocks, strict=True)]
+        signals = [stream.signal for stream in batched]
+        outputs = DETECTOR.engine.push_many(list(zip(signals, audio, strict=True)))
+        for i, values_ in enumerate(outputs):
+            found[i] += batched[i].take(values_)
+            wanted[i] += pushed[i].push(blocks[i])
+    for i in range(len(rates)):
+        found[i] += batched[i].finish()
+        wanted[i] += pushed[i].finish()
+        assert stops(found[i]) == stops(wanted[i])
+        np.testing.assert_allclose(values(found[i]), values(wanted[i]), atol=1e-5)

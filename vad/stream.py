@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,15 @@ from vad.session import Frames
 class Stream:
     """One live signal. For one caller at a time; made by `Detector.stream`.
 
-    Times are of received audio: `received_ms` is now.
+    Times are of received audio: `received_ms` is now. `push` is two steps with the network in
+    between, which a server of many streams takes apart, so that one batch serves them all:
+
+        audio = stream.feed(block)                   # samples at 16 kHz
+        probs = engine.push(stream.signal, audio)    # or `push_many`, with other streams' audio
+        events = stream.take(probs)
 
     Attributes:
+        signal: what the engine knows of this stream.
         speech_ms: total of the segments reported so far.
         segment_count: how many they are.
         replaced: samples that were no sound (not finite, or beyond 1000) and count as 0, as
@@ -44,6 +51,7 @@ class Stream:
         self._decoder = None if encoding is None else PcmDecoder(encoding)
         self._resampler = Resampler(self.sample_rate, SAMPLE_RATE)
         self._track = Track(engine, segmentation, self._resampler.latency_ms)
+        self.signal = self._track.session
         self._report_probabilities = probabilities
         self._received = 0
         self.speech_ms = 0
@@ -86,8 +94,36 @@ class Stream:
             ParameterError: bytes without an encoding, an array with one, or several channels;
                 nothing was taken then.
         """
+        return self.take(self._track.engine.push(self.signal, self.feed(block)))
+
+    def feed(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
+        """The first half of `push`: what comes in, without the network.
+
+        Args:
+            block: as for `push`.
+
+        Returns:
+            [samples] float32 at 16 kHz, none where the resampler waits for more. They must go
+            through the engine, and what comes out to `take`, before any other call.
+
+        Raises:
+            StreamClosed, ParameterError: as `push`.
+        """
         self._check_open()
-        return self._take(self._samples(block))
+        samples = self._samples(block)
+        self._received += len(samples)
+        return self._resampler.push(samples)[:, 0]
+
+    def take(self, probabilities: Frames) -> list[Event]:
+        """The second half of `push`: what the network says of what `feed` returned.
+
+        Args:
+            probabilities: [frames] float32, from the engine.
+
+        Returns:
+            What became known, in order of time.
+        """
+        return self._events(probabilities, self._track.segmenter.push(probabilities))
 
     def flush(self) -> list[Event]:
         """Close an open segment now, at the last sample received; the stream goes on."""
@@ -97,8 +133,8 @@ class Stream:
     def reset(self) -> list[Event]:
         """Close an open segment and forget all sound heard; time goes on."""
         self._check_open()
-        events = self._take_resampled(self._resampler.flush()) + self._end("reset")
-        self._track.engine.forget(self._track.session)
+        events = self._rest() + self._end("reset")
+        self._track.engine.forget(self.signal)
         self._resampler = Resampler(self.sample_rate, SAMPLE_RATE)
         return events
 
@@ -113,7 +149,7 @@ class Stream:
         """
         self._check_open()
         self.closed = True
-        return self._take_resampled(self._resampler.flush()) + self._end(reason)
+        return self._rest() + self._end(reason)
 
     def update(self, **changes: Any) -> Segmentation:
         """Change thresholds or durations, from the next frame not yet computed.
@@ -155,32 +191,22 @@ class Stream:
             raise ParameterError("block", f"must be bytes of {self._decoder.encoding}")
         return as_float(block)
 
-    def _take(self, samples: NDArray[np.float32]) -> list[Event]:
-        events: list[Event] = []
-        # A second at a time: where many share the engine, others get their turn in between.
-        for start in range(0, len(samples), self.sample_rate):
-            piece = samples[start : start + self.sample_rate]
-            self._received += len(piece)
-            events += self._take_resampled(self._resampler.push(piece))
-        return events
-
-    def _take_resampled(self, samples: NDArray[np.float32]) -> list[Event]:
-        before = self._track.session.frames
-        values, events = self._track.push(samples[:, 0])
-        return self._events(before, values, list(events))
+    def _rest(self) -> list[Event]:
+        """What the resampler has held back."""
+        audio = self._resampler.flush()[:, 0]
+        return self.take(self._track.engine.push(self.signal, audio))
 
     def _end(self, reason: StopReason) -> list[Event]:
-        before = self._track.session.frames
         frames = frame_count(self._received, self.sample_rate)
-        values, events = self._track.flush(self.received_ms, frames, reason)
-        return self._events(before, values, list(events))
+        return self._events(*self._track.flush(self.received_ms, frames, reason))
 
-    def _events(self, first: int, values: Frames, events: list[Event]) -> list[Event]:
+    def _events(self, values: Frames, events: Sequence[Event]) -> list[Event]:
         for event in events:
             if isinstance(event, SpeechStopped):
                 self.segment_count += 1
                 self.speech_ms += event.audio_end_ms - event.audio_start_ms
         if self._report_probabilities and len(values):
-            report = Probabilities(first * HOP_MS, HOP_MS, tuple(float(v) for v in values))
+            first_ms = (self.signal.frames - len(values)) * HOP_MS
+            report = Probabilities(first_ms, HOP_MS, tuple(float(v) for v in values))
             return [report, *events]
-        return events
+        return list(events)
