@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from vad.analysis import Track
 from vad.audio import PcmDecoder, Resampler, as_float
-from vad.audio.pcm import usable
+from vad.audio.pcm import as_array
 from vad.audio.reader import check_declared_rate
+from vad.audio.scale import Screen
 from vad.config import Segmentation
 from vad.engine import Engine
 from vad.errors import ParameterError, StreamClosed
@@ -34,8 +35,7 @@ class Stream:
         signal: what the engine knows of this stream.
         speech_ms: total of the segments reported so far.
         segment_count: how many they are.
-        replaced: samples that were no sound (not finite, or beyond 1000) and count as 0, as
-            in files.
+        warnings: what is wrong with the samples so far, as of files; see `vad.audio.scale`.
         closed: whether `finish` has been called.
     """
 
@@ -56,13 +56,19 @@ class Stream:
         self._received = 0
         self.speech_ms = 0
         self.segment_count = 0
-        self.replaced = 0
+        self.warnings: list[str] = []
+        self._screen = Screen(self.sample_rate, self.warnings)
         self.closed = False
 
     @property
     def received_ms(self) -> int:
         """How much audio has arrived."""
         return samples_to_ms(self._received, self.sample_rate)
+
+    @property
+    def replaced(self) -> int:
+        """Samples that were no sound (not finite, or beyond 1000) and count as 0, as in files."""
+        return self._screen.replaced
 
     @property
     def segmentation(self) -> Segmentation:
@@ -91,8 +97,8 @@ class Stream:
 
         Raises:
             StreamClosed: the stream has ended.
-            ParameterError: bytes without an encoding, an array with one, or several channels;
-                nothing was taken then.
+            ParameterError: bytes without an encoding, an array with one, several channels, or
+                samples that are not scaled as their type says; nothing was taken then.
         """
         return self.take(self._track.engine.push(self.signal, self.feed(block)))
 
@@ -176,11 +182,7 @@ class Stream:
         if self._decoder is not None and self._decoder.bounded:
             return samples
         # A network remembers: one NaN would silence it for its whole receptive field.
-        valid = usable(samples)
-        if valid.all():
-            return samples
-        self.replaced += int((~valid).sum())
-        return np.where(valid, samples, np.float32(0))
+        return self._screen.push(samples)
 
     def _decoded(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
         if isinstance(block, bytes | bytearray | memoryview):
@@ -189,7 +191,9 @@ class Stream:
             return self._decoder.push(bytes(block))[:, None]
         if self._decoder is not None:
             raise ParameterError("block", f"must be bytes of {self._decoder.encoding}")
-        return as_float(block)
+        array = as_array(block, "block")
+        self._screen.check_block(array)
+        return as_float(array)
 
     def _rest(self) -> list[Event]:
         """What the resampler has held back."""

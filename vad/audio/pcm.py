@@ -19,9 +19,24 @@ Samples = NDArray[np.float32]
 LARGEST = 1000.0
 
 
-def usable(samples: Samples) -> NDArray[np.bool_]:
-    """Which samples are numbers that can be sound; NaN is none."""
-    return np.asarray(np.abs(samples) <= LARGEST)
+def as_array(audio: Any, param: str = "audio") -> NDArray[Any]:
+    """A numpy array of whatever is one by nature: arrays, tensors on any device, lists.
+
+    Args:
+        audio: a tensor may require gradients, and bfloat16, which numpy lacks, becomes float32.
+        param: named in the error.
+
+    Raises:
+        ParameterError: numpy makes no array of it.
+    """
+    try:
+        if hasattr(audio, "detach"):  # a tensor; torch itself is not needed to know one
+            audio = audio.detach().cpu()
+            if "bfloat16" in str(audio.dtype):
+                audio = audio.float()
+        return np.asarray(audio)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ParameterError(param, f"is no array ({error})") from error
 
 
 def as_float(array: NDArray[Any]) -> Samples:
@@ -38,10 +53,7 @@ def as_float(array: NDArray[Any]) -> Samples:
     Raises:
         ParameterError: the array has no or too many dimensions, or is not of numbers.
     """
-    try:
-        x = np.asarray(array)
-    except ValueError as error:
-        raise ParameterError("audio", f"is no array ({error})") from error
+    x = as_array(array)
     if x.ndim not in (1, 2):
         raise ParameterError("audio", f"must be [samples] or [samples, channels], not {x.ndim}-D")
     x = x[:, None] if x.ndim == 1 else x
@@ -123,7 +135,7 @@ class PcmDecoder:
 
     Attributes:
         sample_bytes: of one sample.
-        bounded: whether whatever comes is `usable`.
+        bounded: whether whatever comes lies within [-1, 1].
 
     Raises:
         ParameterError: the encoding is unknown.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vad.audio.bytestream import read_some
 from vad.audio.pcm import PcmDecoder, Samples, as_float
 from vad.audio.reader import BreaksOff, SourceInfo
+from vad.audio.scale import check_scale
 
 _FFMPEG_NAMES = {"mulaw": "pcm_mulaw", "alaw": "pcm_alaw"}
 
@@ -19,6 +20,7 @@ class ArrayDecoder:
 
     def __init__(self, array: NDArray[Any], sample_rate: int) -> None:
         channels = as_float(array[:0] if array.ndim else array).shape[1]
+        check_scale(array)
         self.info = SourceInfo("array", str(array.dtype), sample_rate, channels)
         self.length: int | None = len(array)
         self.warnings: list[str] = []

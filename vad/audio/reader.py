@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vad.audio.pcm import Samples, usable
+from vad.audio.pcm import Samples
+from vad.audio.scale import Screen
 from vad.errors import DecodeError, ParameterError, UnsupportedAudio
 
 MIN_RATE, MAX_RATE = 4_000, 192_000  # Hz
@@ -112,7 +113,7 @@ class AudioReader:
         self._decoder = decoder
         self._close_source = close_source
         self._decoded = decoder.blocks()
-        self._found_invalid = False
+        self._screen = Screen(self.info.sample_rate, self.warnings)
         self._first = self._decode()
 
     @property
@@ -156,20 +157,7 @@ class AudioReader:
                 raise DecodeError(str(reason)) from None
             self.warnings.append(f"audio breaks off at {self._seconds():.2f} s: {reason}")
             return None
-        return None if block is None else self._finite(block)
+        return None if block is None else self._screen.push(block)
 
-    def _finite(self, block: Samples) -> Samples:
-        valid = usable(block)
-        if valid.all():
-            return block
-        if not self._found_invalid:
-            self._found_invalid = True
-            first = int(np.argmin(valid.all(axis=1)))
-            self.warnings.append(
-                f"samples that are not finite numbers or absurdly large, the first at "
-                f"{self._seconds(first):.2f} s, were replaced by 0"
-            )
-        return np.where(valid, block, np.float32(0))
-
-    def _seconds(self, ahead: int = 0) -> float:
-        return (self.samples + ahead) / self.info.sample_rate
+    def _seconds(self) -> float:
+        return self.samples / self.info.sample_rate

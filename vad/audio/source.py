@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vad.audio.av_reader import AvDecoder
 from vad.audio.bytestream import Replay, is_seekable, open_path
 from vad.audio.channels import select_channels
-from vad.audio.pcm import PcmDecoder
+from vad.audio.pcm import PcmDecoder, as_array
 from vad.audio.plain_reader import ArrayDecoder, PcmFileDecoder
 from vad.audio.reader import MAX_CHANNELS, AudioReader, Decoder, check_declared_rate
 from vad.audio.resample import Resampler
@@ -60,7 +60,7 @@ def open_audio(
         OSError: the file does not exist, is a directory or may not be read.
     """
     if not isinstance(source, str) and hasattr(source, "__array__"):
-        return _open_array(np.asarray(source), sample_rate, encoding, name or "audio")
+        return _open_array(as_array(source), sample_rate, encoding, name or "audio")
     rate = _check_headerless(sample_rate, encoding)
     file, close, name = _as_file(source, name)
     try:
