@@ -6,8 +6,8 @@ path, so that a file and a stream of it give the same answer.
 
 from __future__ import annotations
 
-import copy
 import os
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from vad.analysis import Analysis, Progress
 from vad.audio import AudioReader, Channels, open_audio
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.engine import Engine
+from vad.errors import ModelError
 from vad.frames import HOP_MS, SAMPLE_RATE
 from vad.segments import Segments
 from vad.session import Frames
@@ -28,6 +29,9 @@ AudioSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | AudioRe
 class Detector:
     """A loaded network. One serves many threads; load it once.
 
+    It pickles by its model's name or folder, to be loaded again where it is unpickled, once in
+    each process: so it may be given to a pool of processes.
+
     Attributes:
         name: the model's.
         sha256: of its weights.
@@ -36,6 +40,8 @@ class Detector:
     def __init__(self, model: weights.Model, device: str = "auto") -> None:
         self.name, self.sha256 = model.name, model.sha256
         self._engine = Engine(model.network, device)
+        self._origin: weights.Model | str = model
+        self._asked_device = device
 
     @classmethod
     def load(
@@ -52,7 +58,14 @@ class Detector:
             CorruptModel: its files do not fit together.
             ParameterError: no such device here.
         """
-        return cls(weights.load(model), device)
+        found = cls(weights.load(model), device)
+        found._origin = os.path.abspath(model) if os.path.isdir(model) else os.fspath(model)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._origin, str):
+            return _load_again, (type(self), self._origin, self.sha256, self._asked_device)
+        return type(self), (self._origin, self._asked_device)
 
     @property
     def engine(self) -> Engine:
@@ -61,8 +74,8 @@ class Detector:
 
     def using(self, engine: Engine) -> Detector:
         """The same model run by another engine, such as one that many callers queue at."""
-        twin = copy.copy(self)
-        twin._engine = engine
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), _engine=engine)
         return twin
 
     @property
@@ -214,3 +227,12 @@ class Detector:
         return Stream(
             self._engine, sample_rate, encoding, segmentation or Segmentation(), probabilities
         )
+
+
+@lru_cache(maxsize=8)
+def _load_again(kind: type[Detector], model: str, sha256: str, device: str) -> Detector:
+    """A detector that was pickled; a pool unpickles it for each task, so it is kept."""
+    found = kind.load(model, device=device)
+    if found.sha256 != sha256:
+        raise ModelError(f"{model}: the weights are not those with which it was pickled")
+    return found

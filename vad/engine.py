@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -67,6 +68,10 @@ class Engine:
         # Of the rings, and of who has which slot: two threads on one session spoil no other.
         self._lock = threading.Lock()
         self._threads = threads or cores()
+
+    def __reduce__(self) -> NoReturn:
+        # Where torch pickles, it moves tensors to shared memory, away from who computes with them.
+        raise TypeError("an Engine does not pickle, nor does a Stream: give a Detector, which does")
 
     @property
     def state_bytes(self) -> int:
