@@ -2,5 +2,5 @@
 # Installs convad into .venv and serves it; arguments go to `vad serve`.
 set -euo pipefail
 cd "$(dirname "$0")"
-. ./setup.sh .
+. ./setup.sh service train
 exec vad serve "$@"

@@ -2,5 +2,6 @@
 # Installs what the tests need into .venv and runs them; arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")"
-. ./setup.sh '.[dev]'
+. ./setup.sh dev train
+[ $# -gt 0 ] || set -- --numprocesses auto --dist worksteal
 python -m pytest "$@"

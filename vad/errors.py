@@ -84,7 +84,10 @@ class MissingExtra(VadError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: pip install 'convad[{extra}]'")
+        super().__init__(
+            f"{package} is not installed: pip install '.[{extra}]' in a checkout of convad, "
+            f"or 'convad-….whl[{extra}]'"
+        )
         self.package = package
         self.extra = extra
 

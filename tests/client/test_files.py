@@ -275,4 +275,4 @@ import vad.client
         command = [sys.executable, "-c", code.format(block=block)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == expected, done.stderr
-    assert "MissingExtra: httpx is not installed: pip install 'convad[client]'" in done.stderr
+    assert "MissingExtra: httpx is not installed: pip install '.[client]'" in done.stderr
