@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import docs, files, logs, ops, page, problems, realtime, speaches, streams
+from service import docs, files, logs, ops, problems, realtime, speaches, streams
+from service.page import assets, routes
 from service.security import authorise, take_place
 from service.settings import Settings
 from service.state import Service
@@ -50,10 +51,10 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
     # Health, version, documents and the page tell nothing that a client without a key may not
     # know; the rest does work or shows how much work there is.
     guarded = [Depends(authorise)] if service.keys else []
-    for module in (files, speaches):
+    for module in (files, speaches, routes):
         app.include_router(module.router, dependencies=[*guarded, Depends(take_place)])
     app.include_router(ops.guarded, dependencies=guarded)
-    for open_module in (streams, realtime, ops, page, docs):
+    for open_module in (streams, realtime, ops, assets, docs):
         app.include_router(open_module.router)
     app.include_router(streams.fallback)
     return app

@@ -7,12 +7,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from service import page
+from service.page import assets
 
 # Of Swagger UI, as a package carries it: FastAPI's own page takes them from a CDN.
 PARTS = ("swagger-ui-bundle.js", "swagger-ui.css")
 # It sets style attributes and has its icons inline.
-POLICY = page.POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace(
+POLICY = assets.POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace(
     "img-src 'self'", "img-src 'self' data:"
 )
 
@@ -23,7 +23,7 @@ _parts = StaticFiles(packages=[("fastapi_offline", "static")])
 @router.api_route("/docs", methods=["GET", "HEAD"])
 async def document(request: Request) -> Response:
     """The page, which needs no key: it asks for one where the API does."""
-    response = await page.answer(page.files, "docs.html", request)
+    response = await assets.answer(assets.files, "docs.html", request)
     response.headers["Content-Security-Policy"] = POLICY
     return response
 
@@ -33,4 +33,4 @@ async def part(name: str, request: Request) -> Response:
     """What it is made of."""
     if name not in PARTS:
         raise HTTPException(404)
-    return await page.answer(_parts, name, request)
+    return await assets.answer(_parts, name, request)

@@ -1,23 +1,32 @@
-"""A file's segments on their way from a worker thread into a response, as they become final."""
+"""What is found in a file on its way from a worker thread into a response, as it becomes final."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Generic, Protocol, TypeVar
 
 import anyio
 
-from service.jobs import FileJob
 from service.workers import Cancellation, Relay, Workers
-from vad.segments import Segment, Segments
+from vad.segments import Segments
 
-# Segments that may wait for the client: many clients read nothing before all is sent, and a
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+# Items that may wait for the client: many clients read nothing before all is sent, and a
 # body of hours must not be held up by them.
 ROOM = 2**16
 
 
-class Feed:
-    """Runs a job from its start to its end, however slowly its segments are taken.
+class Job(Protocol[T_co]):
+    """What hands over items while it works."""
+
+    def feed(self, opened: Callable[[], object], put: Callable[[T_co], object]) -> Segments: ...
+
+
+class Feed(Generic[T]):
+    """Runs a job from its start to its end, however slowly its items are taken.
 
     Args:
         job: not opened yet.
@@ -25,8 +34,8 @@ class Feed:
         stop: the job's.
     """
 
-    def __init__(self, job: FileJob, workers: Workers, stop: Cancellation) -> None:
-        self._relay: Relay[Segment] = Relay(stop, ROOM)
+    def __init__(self, job: Job[T], workers: Workers, stop: Cancellation) -> None:
+        self._relay: Relay[T] = Relay(stop, ROOM)
         self._opened = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -54,12 +63,12 @@ class Feed:
         if not self._opened.is_set():
             await self._task
 
-    def segments(self) -> AsyncIterator[Segment]:
+    def items(self) -> AsyncIterator[T]:
         """As they become final."""
         return aiter(self._relay)
 
     async def result(self) -> Segments:
-        """Everything, after the last segment.
+        """Everything, after the last item.
 
         Raises:
             Exception: what the job raised.

@@ -95,6 +95,9 @@ def _channels(value: object) -> object:
     raise PydanticCustomError("channels", "must be mix, separate or the index of a channel")
 
 
+ChannelsField = Annotated[Literal["mix", "separate"] | int, BeforeValidator(_channels)]
+
+
 def _include(values: object) -> object:
     """Repeated, comma-separated or both."""
     names = values if isinstance(values, list) else [values]
@@ -109,7 +112,7 @@ class FileFields(SegmentationFields):
     model: str | None = Field(
         default=None, description="name of the model; default: the loaded one"
     )
-    channels: Annotated[Literal["mix", "separate"] | int, BeforeValidator(_channels)] = Field(
+    channels: ChannelsField = Field(
         default="mix", description="mix down, treat each by itself, or the index of one"
     )
     include: Annotated[list[Literal["probabilities"]], BeforeValidator(_include)] = Field(

@@ -26,7 +26,7 @@ from service.schemas import Batch, Detection
 from service.state import Service
 from service.workers import Cancellation, Workers
 from vad.formats import MEDIA_TYPES, ndjson_segment, render, render_many
-from vad.segments import Segments
+from vad.segments import Segment, Segments
 
 router = APIRouter()
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class Work:
 
     async def whole(self, format: ResponseFormat) -> str:
         """The answer in one piece."""
-        async with self._watched():
+        async with watched(self.request, self.stop):
             if format == "json":
                 return await self._json()
             results = [await self._run(job.run) for job in self.jobs]
@@ -134,7 +134,7 @@ class Work:
         return Lines(lines, arriving=arriving)
 
     async def _lines(
-        self, resources: AsyncExitStack, workers: Workers, first: Feed | None
+        self, resources: AsyncExitStack, workers: Workers, first: Feed[Segment] | None
     ) -> AsyncGenerator[str]:
         """Each file's segments as they become final, then a summary; an empty text before."""
         async with resources:
@@ -142,7 +142,7 @@ class Work:
             for job in self.jobs:
                 feed = first or Feed(job, workers, self.stop)
                 try:
-                    async for segment in feed.segments():
+                    async for segment in feed.items():
                         yield ndjson_segment(segment, file=self._name(job))
                     result = await feed.result()
                     yield await self._run(partial(self._summary, job, result))
@@ -183,20 +183,26 @@ class Work:
         named = {"file": job.name} if len(self.jobs) > 1 else {}
         return _dumps({"type": kind, **named, **values}) + "\n"
 
-    @asynccontextmanager
-    async def _watched(self) -> AsyncIterator[None]:
-        """Meanwhile, a client that goes away stops the work."""
 
-        async def watch() -> None:
-            while (await self.request.receive())["type"] != "http.disconnect":
-                pass
-            self.stop.cancel(ClientGone("the client has gone"))
+@asynccontextmanager
+async def watched(request: Request, stop: Cancellation) -> AsyncIterator[None]:
+    """Meanwhile, a client that goes away stops the work.
 
-        watcher = asyncio.create_task(watch())
-        try:
-            yield
-        finally:
-            watcher.cancel()
+    Args:
+        request: whose body has been received.
+        stop: of the work.
+    """
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stop.cancel(ClientGone("the client has gone"))
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
 
 
 def _dumps(value: dict[str, Any]) -> str:

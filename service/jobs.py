@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,41 @@ from starlette.datastructures import UploadFile
 from service.decoding import Undecoded
 from service.fields import FileFields
 from service.workers import Cancellation
-from vad.audio import AudioReader
+from vad.audio import AudioReader, SourceInfo
+from vad.audio.pcm import Samples
+from vad.audio.reader import Decoder
 from vad.errors import UnsupportedAudio
 from vad.formats import to_dict
 from vad.segments import Segment, Segments
 
 if TYPE_CHECKING:
     from service.state import Service
+
+
+Overhear = Callable[[SourceInfo], Callable[[Samples], object]]
+
+
+class Overheard:
+    """A decoder whose blocks somebody else hears too.
+
+    Args:
+        decoder: where they come from.
+        heard: called with each.
+    """
+
+    def __init__(self, decoder: Decoder, heard: Callable[[Samples], object]) -> None:
+        self.info, self.length, self.warnings = decoder.info, decoder.length, decoder.warnings
+        self._decoder, self._heard = decoder, heard
+
+    def blocks(self) -> Iterator[Samples]:
+        """As the decoder's."""
+        for block in self._decoder.blocks():
+            self._heard(block)
+            yield block
+
+    def close(self) -> None:
+        """Closes the decoder."""
+        self._decoder.close()
 
 
 class FileJob:
@@ -30,6 +58,8 @@ class FileJob:
         upload: the file, at its start; or a pipe, which the job closes.
         fields: of the request.
         cancellation: stops the job from elsewhere.
+        overhear: given what the file is, returns what is called with each decoded block,
+            [samples, channels] float32.
 
     Attributes:
         id: of the answer.
@@ -37,7 +67,12 @@ class FileJob:
     """
 
     def __init__(
-        self, service: Service, upload: UploadFile, fields: FileFields, cancellation: Cancellation
+        self,
+        service: Service,
+        upload: UploadFile,
+        fields: FileFields,
+        cancellation: Cancellation,
+        overhear: Overhear | None = None,
     ) -> None:
         self.id = f"vad_{uuid.uuid4().hex}"
         self.name = upload.filename or "audio"
@@ -45,6 +80,7 @@ class FileJob:
         self._file = upload.file
         self._fields = fields
         self._cancellation = cancellation
+        self._overhear = overhear
         self._seconds = 0.0
         self._stack = ExitStack()
 
@@ -65,7 +101,7 @@ class FileJob:
             raise UnsupportedAudio(f"a file may have {settings.max_channels} channels")
         self._analysis = self._stack.enter_context(
             self._service.detector.analyse(
-                AudioReader(self._decoder, self.name),
+                AudioReader(self._source(), self.name),
                 segmentation=fields.segmentation(),
                 channels=fields.channels,
                 probabilities="probabilities" in fields.include,
@@ -73,6 +109,16 @@ class FileJob:
         )
         self._segments = iter(self._analysis)
         self._seconds = perf_counter() - started
+
+    @property
+    def length(self) -> int | None:
+        """Samples of each channel, where that is known or estimated once it is open."""
+        return self._decoder.length
+
+    def _source(self) -> Decoder:
+        if self._overhear is None:
+            return self._decoder
+        return Overheard(self._decoder, self._overhear(self._decoder.info))
 
     def step(self) -> Segment | None:
         """The next segment, as soon as it is final; None after the last."""

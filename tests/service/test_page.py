@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.fields import FileFields
-from service.page import MEDIA_TYPES, POLICY, WEB
+from service.page.assets import MEDIA_TYPES, POLICY, WEB
 from vad import Segmentation
 from vad.formats import FORMATS
 
