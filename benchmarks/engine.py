@@ -190,7 +190,7 @@ def main() -> None:
             tables.append(longest)
     raw["network"] = {
         "model": detector.name,
-        "macs_per_second": detector.engine.network.macs_per_second,
+        "macs_per_second": detector.engine.architecture.macs_per_second,
         "state_bytes": detector.engine.state_bytes,
     }
     finish(tables, raw, arguments)

@@ -63,9 +63,9 @@ def table(folders: list[Path], report: Report, audio: NDArray[np.float32]) -> Ta
         found.rows.append(
             [
                 name,
-                f"{model.network.parameter_count:,}",
-                f"{model.network.macs_per_second / 1e6:.1f}",
-                f"{model.network.receptive_field / RATE:.2f}",
+                f"{model.architecture.parameter_count:,}",
+                f"{model.architecture.macs_per_second / 1e6:.1f}",
+                f"{model.architecture.receptive_field / RATE:.2f}",
                 f"{mean.auc_shifted:.4f}",
                 f"{np.mean(noisy):.4f}" if noisy else "–",
                 f"{mean.false_alarm:.3f} / {mean.miss:.3f}",

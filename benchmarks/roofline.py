@@ -8,37 +8,37 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from common import CHUNK, RATE, Table, durations, finish, last_core, pin, speech
 
-from vad import Detector
-from vad.nn.blocks import Sequence
-from vad.nn.layers import Conv, Layer
+from vad import DEFAULT_MODEL, Detector, weights
+from vad.nn.spec import Add, Convolution, Op, Pool, folded, to_probabilities
 
 
-def convolutions(layer: Layer, outputs: float) -> list[tuple[Conv, float]]:
+def convolutions(ops: Sequence[Op], outputs: int) -> list[tuple[Convolution, int]]:
     """Each convolution with how many outputs it has a step of the network."""
-    if isinstance(layer, Conv):
-        return [(layer, outputs)]
-    found: list[tuple[Conv, float]] = []
-    if isinstance(layer, Sequence):
-        for inner in reversed(list(layer.layers)):
-            assert isinstance(inner, Layer)
-            found += convolutions(inner, outputs)
-            outputs *= inner.stride
+    found: list[tuple[Convolution, int]] = []
+    for op in reversed(ops):
+        if isinstance(op, Add):
+            found += convolutions(op.branch, outputs)[::-1]
+        elif isinstance(op, Convolution):
+            found.append((op, outputs))
+        if isinstance(op, Convolution | Pool):
+            outputs *= op.stride
     return found[::-1]
 
 
-def products(detector: Detector, rows: int) -> tuple[Table, dict[str, Any], float]:
+def products(ops: Sequence[Op], rows: int) -> tuple[Table, dict[str, Any], float]:
     """Each of the network's matrix products alone, for so many streams; their sum in µs."""
     table = Table(
         f"The network's products for {rows} streams of 20 ms",
         ["rows × inner × columns", "times", "MFLOP", "µs", "GFLOP/s"],
     )
     shapes: defaultdict[tuple[int, int, int], int] = defaultdict(int)
-    for conv, outputs in convolutions(detector.engine.network.body, 1):
+    for conv, outputs in convolutions(ops, 1):
         if conv.groups == 1:
             out, channels, kernel = conv.weight.shape
             shapes[round(outputs * rows), channels * kernel, out] += 1
@@ -83,7 +83,8 @@ def main() -> None:
     pin(last_core())
     model = {"model": arguments.model} if arguments.model else {}
     detector = Detector.load(**model, device="cpu")
-    network = detector.engine.network
+    network, tensors = detector.engine.architecture, weights.load(arguments.model or DEFAULT_MODEL)
+    ops = folded(to_probabilities(network.ops(tensors.weights)))
     square = np.ones((768, 768), np.float32)
     peak = 2 * 768**3 / float(np.median(durations(lambda: np.dot(square, square), 0.5)[1]))
     raw: dict[str, Any] = {"peak_gflops": peak / 1e9, "macs_per_second": network.macs_per_second}
@@ -93,7 +94,7 @@ def main() -> None:
         ["streams", "at the peak", "products alone", "network", "whole push", "of the peak"],
     )
     for streams in (1, 64, 256):
-        table, raw[f"products {streams}"], alone = products(detector, streams)
+        table, raw[f"products {streams}"], alone = products(ops, streams)
         whole, inside = batch(detector, streams)
         ideal = 1e6 * 2 * network.macs_per_second * 0.02 * streams / peak
         raw[f"batch {streams}"] = {"whole_us": whole, "network_us": inside, "ideal_us": ideal}

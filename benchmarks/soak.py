@@ -119,7 +119,7 @@ def main() -> None:
     assert arguments.minutes >= 2, "the first minute and the last must be two"
     chunks = script(arguments.minutes)
     events = expected_events(chunks)
-    field_ms = Detector.load(device="cpu").engine.network.receptive_field * 1000 // RATE
+    field_ms = Detector.load(device="cpu").engine.architecture.receptive_field * 1000 // RATE
     listeners = [Listener(arguments.minutes) for _ in range(arguments.streams)]
     with server("convad", None, arguments.streams) as (pid, port):
         memory, lost, late = asyncio.run(run(pid, port, chunks, listeners, arguments.compared))

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def batcher_for(engine: Engine, metrics: Metrics) -> Rounds:
     """What suits the engine's device; to be called in the event loop."""
-    kind = LoopBatcher if engine.device.type == "cpu" else ThreadBatcher
+    kind = LoopBatcher if engine.device == "cpu" else ThreadBatcher
     return kind(engine, metrics)
 
 

@@ -229,7 +229,7 @@ class SharedEngine(Engine):
     """An engine's interface on `Rounds`; callers wait, each in its own way."""
 
     def __init__(self, rounds: Rounds, inner: Engine) -> None:
-        self.device, self.network = inner.device, inner.network
+        self.device, self.architecture = inner.device, inner.architecture
         self._rounds, self._inner = rounds, inner
 
     def session(self) -> Session:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from vad import Detector
 
@@ -18,9 +17,5 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def detector() -> Detector:
-    """The shipped model; on the CPU, so that the suite gives the same everywhere.
-
-    In one thread, as the service has it: on a busy machine more wait for one another.
-    """
-    torch.set_num_threads(1)
+    """The shipped model; on the CPU, so that the suite gives the same everywhere."""
     return Detector.load(device="cpu")

@@ -1,4 +1,4 @@
-"""The walls between the packages: imports go one way, files stay small."""
+"""The walls between the packages: imports go one way, functions stay small."""
 
 from __future__ import annotations
 
@@ -41,11 +41,6 @@ def test_imports_go_one_way(path: Path) -> None:
         assert not [m for m in modules if m.startswith(OFFLINE)]
     # A broken torchaudio must stop neither `import vad` nor the service.
     assert not [m for m, top in imported(path) if m.split(".")[0] == "torchaudio" and top]
-
-
-@pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))], ids=name)
-def test_files_stay_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

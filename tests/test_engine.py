@@ -18,12 +18,13 @@ from vad import weights
 from vad.config import DEFAULT_MODEL
 from vad.engine import PART_S, PIECE_STEPS, Engine
 from vad.errors import ParameterError
+from vad.nn import Network
 from vad.nn.arrays import Arrays, Numpy, Torch
 from vad.session import Session
 
 Audio = NDArray[np.float32]
-ENGINE = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
-ONE_THREAD = Engine(weights.load(DEFAULT_MODEL).network, "cpu", threads=1)
+ENGINE = Engine(weights.load(DEFAULT_MODEL), "cpu")
+ONE_THREAD = Engine(weights.load(DEFAULT_MODEL), "cpu", threads=1)
 
 
 def noise(samples: int, seed: int = 0) -> Audio:
@@ -51,16 +52,17 @@ def test_any_chunking_gives_the_same(samples: int, cuts: list[int], seed: int) -
 
 
 def test_long_audio_in_pieces_equals_the_network_in_one() -> None:
-    audio = noise((PIECE_STEPS + 7) * ENGINE.network.step_samples + 55)
+    audio = noise((PIECE_STEPS + 7) * ENGINE.architecture.step_samples + 55)
     with torch.inference_mode():
-        whole = ENGINE.network(torch.from_numpy(audio)[None])[0].sigmoid().numpy()
+        network = Network.of(weights.load(DEFAULT_MODEL))
+        whole = network(torch.from_numpy(audio)[None])[0].sigmoid().numpy()
     np.testing.assert_allclose(ENGINE.probabilities(audio), whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("odd", [0, 320 * 3 + 7])
 def test_threads_share_a_long_signal_and_equal_one(threads: int, odd: int) -> None:
-    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu", threads=threads)
+    engine = Engine(weights.load(DEFAULT_MODEL), "cpu", threads=threads)
     before, audio = noise(320 * 40, seed=1), noise((PART_S * threads + 1) * 16_000 + odd)
     rest = noise(320 * 300, seed=2)
     found = []
@@ -75,8 +77,8 @@ FORK = """
 import os, signal
 import numpy as np
 from vad.engine import PART_S, Engine
-from vad.nn import ARCHITECTURES, Network
-engine = Engine(Network(ARCHITECTURES["conv-dense"]), "cpu", threads=2)
+from vad import weights
+engine = Engine(weights.load("convad-tiny"), "cpu", threads=2)
 audio = np.zeros(2 * PART_S * 16_000, np.float32)
 engine.probabilities(audio)
 child = os.fork()
@@ -222,7 +224,7 @@ def test_state_is_small() -> None:
 
 
 def test_a_slot_is_used_again_and_holds_nothing_of_the_last() -> None:
-    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    engine = Engine(weights.load(DEFAULT_MODEL), "cpu")
     for _ in range(3):
         sessions = [engine.session() for _ in range(2)]
         audio = [noise(320, seed=1), noise(320, seed=2)]
@@ -236,7 +238,7 @@ def test_a_slot_is_used_again_and_holds_nothing_of_the_last() -> None:
 
 
 def test_a_session_that_is_forgotten_gives_back_its_slot() -> None:
-    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu")
+    engine = Engine(weights.load(DEFAULT_MODEL), "cpu")
     sessions = [engine.session() for _ in range(2)]
     engine.push_many([(session, noise(320)) for session in sessions])
     assert {session.slot for session in sessions} == {0, 1}
@@ -247,13 +249,13 @@ def test_a_session_that_is_forgotten_gives_back_its_slot() -> None:
     assert {session.slot for session in new} == {0, 2}
 
 
-@pytest.mark.parametrize("arrays", [Numpy(), Torch(torch.device("cpu"))])
+@pytest.mark.parametrize("arrays", [Numpy(), Torch("cpu")])
 def test_sessions_in_many_threads_equal_solo(
     arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Live streams grow the engine's slots while files go through it."""
     monkeypatch.setattr(arrays, "slots", 8)
-    engine = Engine(weights.load(DEFAULT_MODEL).network, "cpu", arrays)
+    engine = Engine(weights.load(DEFAULT_MODEL), "cpu", arrays)
     audio = noise(320 * 40)
     expected = ENGINE.probabilities(audio)
 
@@ -273,7 +275,7 @@ def test_sessions_in_many_threads_equal_solo(
 
 
 def test_unknown_device_is_named() -> None:
-    network = weights.load(DEFAULT_MODEL).network
+    model = weights.load(DEFAULT_MODEL)
     for name in ("tpu9", "cuda:99"):
         with pytest.raises(ParameterError, match=name):
-            Engine(network, name)
+            Engine(model, name)

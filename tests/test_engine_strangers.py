@@ -11,23 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from vad import weights
 from vad.engine import Engine
-from vad.nn import ARCHITECTURES, Network
 from vad.nn.memory import AHEAD
 from vad.session import Session
 
 Audio = NDArray[np.float32]
 
-torch.manual_seed(11)
-NETWORK = Network(ARCHITECTURES["tiny"]).eval()
-STEP = NETWORK.step_samples
+MODEL = weights.load("convad-tiny")
+STEP = MODEL.architecture.step_samples
 # Whose sessions are each alone with themselves: their pasts never lie in slots.
-LONE = Engine(NETWORK, "cpu", threads=1)
+LONE = Engine(MODEL, "cpu", threads=1)
 
 
 def speech(seed: int, seconds: int = 8) -> Audio:
@@ -90,7 +88,7 @@ class _Streams:
 @given(turns=_turns)
 def test_whatever_happens_each_is_as_if_alone(turns: list[list[int | str]]) -> None:
     signals = [speech(i) for i in range(4)]
-    together = _Streams(Engine(NETWORK, "cpu", threads=1), signals)
+    together = _Streams(Engine(MODEL, "cpu", threads=1), signals)
     for does in turns:
         together.turn(does)
     for i in range(4):
@@ -104,7 +102,7 @@ def test_whatever_happens_each_is_as_if_alone(turns: list[list[int | str]]) -> N
 
 def test_another_engines_session_is_refused() -> None:
     """Its slot would be somebody else's here."""
-    engine, other = (Engine(NETWORK, "cpu", threads=1) for _ in range(2))
+    engine, other = (Engine(MODEL, "cpu", threads=1) for _ in range(2))
     sessions = [engine.session() for _ in range(2)]
     engine.push_many([(session, speech(0)[:STEP]) for session in sessions])
     strangers = [other.session() for _ in range(2)]
@@ -123,7 +121,7 @@ def test_another_engines_session_is_refused() -> None:
 
 
 def test_a_session_may_not_come_twice_in_a_batch() -> None:
-    engine = Engine(NETWORK, "cpu", threads=1)
+    engine = Engine(MODEL, "cpu", threads=1)
     session = engine.session()
     with pytest.raises(ValueError, match="once"):
         engine.push_many([(session, speech(0)[:STEP])] * 2)
@@ -131,7 +129,7 @@ def test_a_session_may_not_come_twice_in_a_batch() -> None:
 
 
 def test_no_memory_for_more_slots_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine(NETWORK, "cpu", threads=1)
+    engine = Engine(MODEL, "cpu", threads=1)
     put = engine._rings.put
 
     def fails(*_: Any) -> None:
@@ -153,7 +151,7 @@ def test_no_memory_for_more_slots_loses_none(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_no_number_stays_with_whose_it_is() -> None:
     """In a batch, and in the slot that it leaves behind."""
-    engine = Engine(NETWORK, "cpu", threads=1)
+    engine = Engine(MODEL, "cpu", threads=1)
     broken, sound = np.full(STEP, np.nan, np.float32), speech(0)
     sessions = [engine.session() for _ in range(2)]
     together = [
@@ -173,7 +171,7 @@ def test_what_is_no_number_stays_with_whose_it_is() -> None:
 def test_two_threads_on_one_session_spoil_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody may do that, and what comes of that session is its own affair. But here its slot
     would be given back while a batch that it is in still finds slots for others."""
-    engine = Engine(NETWORK, "cpu", threads=1)
+    engine = Engine(MODEL, "cpu", threads=1)
     shared, *others = (engine.session() for _ in range(3))
     engine.push_many([(shared, speech(0)[:STEP]), (engine.session(), speech(0)[:STEP])])
     assert shared.slot is not None

@@ -16,7 +16,8 @@ from vad.nn import ARCHITECTURES, Network
 def saved(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     folder = tmp_path / "small"
-    weights.save(Network(ARCHITECTURES["conv-dense"]), folder, {"note": "for a test"})
+    network = Network(ARCHITECTURES["conv-dense"])
+    weights.save(network.model(), folder, {"note": "for a test"})
     return folder
 
 
@@ -26,9 +27,9 @@ def test_round_trip(saved: Path) -> None:
     model = weights.load(saved)
     assert model.name == "small"
     assert model.about["note"] == "for a test"
-    assert not model.network.training
-    for name, tensor in original.state_dict().items():
-        assert torch.equal(model.network.state_dict()[name], tensor)
+    assert model.architecture == original.architecture
+    for name, tensor in Network.of(model).state_dict().items():
+        assert torch.equal(original.state_dict()[name], tensor)
     assert not list(saved.glob("*.partial"))
 
 
@@ -94,8 +95,8 @@ def test_unknown_model_names_those_that_are_here(name: str) -> None:
 def test_default_model_ships() -> None:
     assert DEFAULT_MODEL in weights.available()
     model = weights.load(DEFAULT_MODEL)
-    assert model.network.macs_per_second <= 15_000_000
-    assert model.about["lookahead_ms"] == model.network.lookahead_ms
+    assert model.architecture.macs_per_second <= 15_000_000
+    assert model.about["lookahead_ms"] == model.architecture.lookahead_ms
     assert (weights.models_folder() / DEFAULT_MODEL / "README.md").is_file()
 
 
@@ -108,6 +109,6 @@ def test_shipped_models_are_whole_and_small(name: str) -> None:
         "README.md", "config.json", "model.safetensors", "model.onnx", "model-step.onnx"
     }  # fmt: skip
     assert max(files.values()) < 3_000_000
-    network = weights.load(name).network
+    network = weights.load(name).architecture
     assert network.lookahead_ms <= 40
     assert network.macs_per_second <= 15_000_000

@@ -27,11 +27,11 @@ from vad.errors import (
     VadError,
 )
 from vad.events import Event, Probabilities, SpeechDiscarded, SpeechStarted, SpeechStopped
-from vad.segments import Segment, Segments
 
 if TYPE_CHECKING:
     from vad.analysis import Analysis
     from vad.detector import Detector
+    from vad.segments import Segment, Segments
     from vad.stream import Stream
 
 __version__ = "0.1.0"
@@ -65,9 +65,14 @@ __all__ = [
     "VadError",
 ]
 
-# What needs torch is imported when it is first asked for: decoding, formats and the client do
-# without, and start in a fraction of the time.
-_LAZY = {"Analysis": "vad.analysis", "Detector": "vad.detector", "Stream": "vad.stream"}
+# What needs numpy is imported when it is first asked for.
+_LAZY = {
+    "Analysis": "vad.analysis",
+    "Detector": "vad.detector",
+    "Segment": "vad.segments",
+    "Segments": "vad.segments",
+    "Stream": "vad.stream",
+}
 
 
 def __getattr__(name: str) -> object:

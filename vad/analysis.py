@@ -40,7 +40,7 @@ class Track:
     def __init__(self, engine: Engine, segmentation: Segmentation, late_ms: float = 0) -> None:
         self.engine = engine
         self.session = self.engine.session()
-        late, known_at_ms = math.ceil(late_ms), engine.network.known_at_ms
+        late, known_at_ms = math.ceil(late_ms), engine.architecture.known_at_ms
         self.segmenter = Segmenter(segmentation, known_at_ms=lambda f: known_at_ms(f) + late)
 
     def push(self, audio: NDArray[np.float32]) -> tuple[Frames, list[SpeechEvent]]:

@@ -73,7 +73,7 @@ def plot_command(
         from vad.plots import plot_filters
 
         loaded = weights.load(model)
-        plot_filters(loaded.network.first_filters().numpy(), 16_000, output)
+        plot_filters(loaded.filters(), 16_000, output)
         return
     labels = None if reference is None else _labels(reference)
     found = Detector.load(model).detect(file, probabilities=True)

@@ -39,7 +39,7 @@ class Detector:
 
     def __init__(self, model: weights.Model, device: str = "auto") -> None:
         self.name, self.sha256 = model.name, model.sha256
-        self._engine = Engine(model.network, device)
+        self._engine = Engine(model, device)
         self._origin: weights.Model | str = model
         self._asked_device = device
 
@@ -95,20 +95,20 @@ class Detector:
     @property
     def lookahead_ms(self) -> int:
         """How far past its end a frame's probability listens, at most."""
-        return self._engine.network.lookahead_ms
+        return self._engine.architecture.lookahead_ms
 
     @property
     def latency_ms(self) -> int:
         """Algorithmic latency: from a frame's end to its probability, at most."""
-        return self._engine.network.latency_ms
+        return self._engine.architecture.latency_ms
 
     @property
     def parameters(self) -> int:
-        return self._engine.network.parameter_count
+        return self._engine.architecture.parameter_count
 
     @property
     def device(self) -> str:
-        return str(self._engine.device)
+        return self._engine.device
 
     def warm_up(self) -> None:
         """Run the network once in each usual shape, so that no caller waits for that."""

@@ -20,15 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import numpy as np
-import torch
 
-from vad.errors import ParameterError
 from vad.frames import SAMPLE_RATE, frame_count
-from vad.nn import Network, fold_norms
-from vad.nn.arrays import Arrays, arrays_for, cores
+from vad.nn.arrays import Arrays, arrays_for, cores, usable_device
 from vad.nn.memory import AHEAD, Line, Past, Rings
 from vad.nn.plan import Plan
+from vad.nn.spec import folded, to_probabilities
 from vad.session import NOTHING, Audio, Frames, Session
+from vad.weights import Model
 
 # A whole file goes through in pieces of 5 s: long enough that dispatch does not show, short
 # enough that what a layer works on stays in a core's second-level cache.
@@ -40,11 +39,11 @@ PART_S = 20
 
 
 class Engine:
-    """Runs a network.
+    """Runs a network, with numpy on a CPU and with torch on a GPU.
 
     Args:
-        network: as trained; norms are folded into a copy.
-        device: `auto` takes a GPU when there is one.
+        model: whose network.
+        device: `auto` takes a GPU when torch is installed and sees one.
         arrays: what to compute with; None takes what suits the device.
         threads: for much of one signal at once; None takes as many as this process has cores.
 
@@ -54,14 +53,15 @@ class Engine:
 
     def __init__(
         self,
-        network: Network,
+        model: Model,
         device: str = "auto",
         arrays: Arrays | None = None,
         threads: int | None = None,
     ) -> None:
         self.device = usable_device(device)
-        self.network = fold_norms(network).to(self.device).requires_grad_(False)
-        self.plan = Plan(self.network, arrays or arrays_for(self.device))
+        self.architecture = model.architecture
+        ops = folded(to_probabilities(self.architecture.ops(model.weights)))
+        self.plan = Plan(ops, self.architecture.step_samples, arrays or arrays_for(self.device))
         self._arrays = self.plan.arrays
         self._silent = Past.silent(self.plan)
         self._rings = Rings(self.plan)
@@ -80,7 +80,7 @@ class Engine:
 
     def session(self) -> Session:
         """A new signal."""
-        return Session(self, self._silent, self.network.delay)
+        return Session(self, self._silent, self.architecture.delay)
 
     def push(self, session: Session, audio: Audio) -> Frames:
         """Probabilities of the frames that `audio`, [samples] at 16 kHz, completes."""
@@ -102,7 +102,7 @@ class Engine:
         """
         sessions = [session for session, _ in pushes]
         self._check(sessions)
-        size = self.network.step_samples
+        size = self.architecture.step_samples
         audio = [session.behind(samples) for session, samples in pushes]
         steps = [len(samples) // size for samples in audio]
         with self._arrays.computing():
@@ -132,8 +132,8 @@ class Engine:
         wanted = total - session.frames
         if wanted <= 0:
             return NOTHING
-        steps = -(-(session.skip + wanted) // self.network.step_frames)
-        tail = np.zeros(steps * self.network.step_samples, np.float32)
+        steps = -(-(session.skip + wanted) // self.architecture.step_frames)
+        tail = np.zeros(steps * self.architecture.step_samples, np.float32)
         tail[: len(session.pending)] = session.pending
         with self._arrays.computing():
             values, _ = self._in_turn(self._past(session), tail)
@@ -159,7 +159,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run each usual shape once, so that the first caller does not pay for it."""
-        size = self.network.step_samples
+        size = self.architecture.step_samples
         for steps in (1, 2, AHEAD, 60, PIECE_STEPS):
             self.push(self.session(), np.zeros(steps * size, np.float32))
         for streams in (2, 16, 64):
@@ -170,7 +170,7 @@ class Engine:
         self, sessions: list[Session], audio: list[Audio], steps: list[int]
     ) -> tuple[list[Frames], dict[int, Past]]:
         """Outputs of the whole steps of each, and the pasts of those that went alone."""
-        size = self.network.step_samples
+        size = self.architecture.step_samples
         batch = [i for i, count in enumerate(steps) if 0 < count <= AHEAD]
         if len(batch) == 1 and sessions[batch[0]].slot is None:
             batch = []  # its past may stay where it is
@@ -205,12 +205,12 @@ class Engine:
 
     def _piece(self, past: Past, audio: Audio) -> tuple[Frames, Past]:
         """Probabilities [frames] of whole steps of one signal, and its past after them."""
-        size = self.network.step_samples
+        size = self.architecture.step_samples
         parts = min(self._threads, len(audio) // (PART_S * SAMPLE_RATE))
         if parts < 2:
             return self._in_turn(past, audio)
         # Steps after which nothing before them is heard: the past need not be known then.
-        before = -(-self.network.receptive_field // size)
+        before = -(-self.architecture.receptive_field // size)
         length = -(-(len(audio) // size + (parts - 1) * before) // parts)
         firsts = [i * (length - before) * size for i in range(parts)]
         pieces = [audio[first : first + length * size] for first in firsts]
@@ -218,12 +218,12 @@ class Engine:
         # Threads that stay would be missing in a fork, which would then wait for them for ever.
         with ThreadPoolExecutor(parts, "network") as pool:
             found = list(pool.map(self._in_turn, pasts, pieces))
-        known = before * self.network.step_frames
+        known = before * self.architecture.step_frames
         values = [own[known if i else 0 :] for i, (own, _) in enumerate(found)]
         return np.concatenate(values), found[-1][1]
 
     def _in_turn(self, past: Past, audio: Audio) -> tuple[Frames, Past]:
-        heard, rows, size = past.audio, past.rows, self.network.step_samples
+        heard, rows, size = past.audio, past.rows, self.architecture.step_samples
         found: list[Frames] = []
         with self._arrays.computing():
             for start in range(0, len(audio), PIECE_STEPS * size):
@@ -240,7 +240,7 @@ class Engine:
         Args:
             steps: of each, the most first.
         """
-        size, context = self.network.step_samples, self.plan.context
+        size, context = self.architecture.step_samples, self.plan.context
         block = self._arrays.put(_rectangle(audio, steps, size))
         found: list[Frames] = []
         with self._lock:
@@ -290,16 +290,3 @@ def _rectangle(audio: list[Audio], steps: list[int], size: int) -> Audio:
     for row, samples, count in zip(block, audio, steps, strict=True):
         row[: count * size] = samples[: count * size]
     return block
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name, or ParameterError; for `auto` a GPU when there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()
-    except Exception as error:  # each of torch's many backends fails in a way of its own
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise ParameterError("device", f"{name!r} cannot be used here: {reason[:160]}") from error
-    return device

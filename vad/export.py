@@ -1,8 +1,7 @@
 """A network as ONNX, for runtimes without torch: `vad export`.
 
-The graph is written layer by layer: torch's tracing exporter, which torch is about to drop, gives
-four times the nodes, and its successor needs another compiler. Norms are folded as the engine
-folds them. Two graphs, one arithmetic:
+The graph is written from the network's operations, folded as the engine folds them; exporters that
+trace torch modules give four times the nodes or need another compiler. Two graphs, one arithmetic:
 
     offline     audio [batch, samples]                    → probabilities [batch, frames]
     streaming   audio [batch, n · step_samples], state_…  → probabilities, next_state_…
@@ -16,29 +15,26 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vad.errors import MissingExtra, ModelError, ParameterError
+from vad.errors import MissingExtra, ParameterError
 from vad.frames import HOP_MS, HOP_SAMPLES, SAMPLE_RATE
-from vad.nn import Network, fold_norms
-from vad.nn.blocks import Residual, Sequence, to_probabilities
-from vad.nn.layers import (
-    Abs,
-    Conv,
-    Dropout,
-    Layer,
-    LogCompress,
-    Logit,
-    Mean,
-    Norm,
-    Patches,
+from vad.nn.spec import (
+    LOGIT_EPS,
+    Add,
+    Affine,
+    Architecture,
+    Convolution,
+    Op,
     Pool,
-    Relu,
-    Sigmoid,
+    Unary,
+    folded,
+    to_probabilities,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +54,6 @@ def export(model: Model, path: str | os.PathLike[str], *, streaming: bool = Fals
 
     Raises:
         MissingExtra: onnx is not installed.
-        ModelError: the network holds a layer that this module cannot write.
         ParameterError: no such folder to write into.
     """
     path = Path(path)
@@ -73,12 +68,10 @@ def export(model: Model, path: str | os.PathLike[str], *, streaming: bool = Fals
 def to_onnx(model: Model, *, streaming: bool = False) -> bytes:
     """The bytes of the ONNX file; see `export`."""
     onnx = _onnx()
-    network = fold_norms(model.network)
     graph = _Graph(onnx, streaming)
-    x = graph.input_audio(network)
-    for layer in to_probabilities(network.body.each()):
-        x = graph.layer(layer, x)
-    graph.output_probabilities(network, x)
+    x = graph.input_audio(model.architecture)
+    x = graph.ops(folded(to_probabilities(model.architecture.ops(model.weights))), x)
+    graph.output_probabilities(model.architecture, x)
     found = onnx.helper.make_model(
         graph.finish("convad-step" if streaming else "convad"),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -93,7 +86,7 @@ def to_onnx(model: Model, *, streaming: bool = False) -> bytes:
 
 def metadata(model: Model, *, streaming: bool) -> dict[str, str]:
     """What the file says of itself; all values are text."""
-    network = model.network
+    shape = model.architecture
     return {
         "name": model.name,
         "sha256": model.sha256,
@@ -101,11 +94,11 @@ def metadata(model: Model, *, streaming: bool) -> dict[str, str]:
         "form": "streaming" if streaming else "offline",
         "sample_rate": str(SAMPLE_RATE),
         "hop_ms": str(HOP_MS),
-        "delay_frames": str(network.delay if streaming else 0),
-        "lookahead_ms": str(network.lookahead_ms),
-        "step_samples": str(network.step_samples),
-        "step_frames": str(network.step_frames),
-        "architecture": json.dumps(network.architecture.to_dict(), separators=(",", ":")),
+        "delay_frames": str(shape.delay if streaming else 0),
+        "lookahead_ms": str(shape.lookahead_ms),
+        "step_samples": str(shape.step_samples),
+        "step_frames": str(shape.step_frames),
+        "architecture": json.dumps(shape.to_dict(), separators=(",", ":")),
     }
 
 
@@ -113,7 +106,7 @@ class _Graph:
     """An ONNX graph that grows node by node; values go by their names.
 
     Args:
-        streaming: layers take their past from a state input, not from zeros.
+        streaming: convolutions take their past from a state input, not from zeros.
     """
 
     def __init__(self, onnx: Any, streaming: bool) -> None:
@@ -123,87 +116,74 @@ class _Graph:
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
 
-    def layer(self, layer: Layer, x: str) -> str:
-        """Appends a layer; returns the name of its output."""
-        match layer:
-            case Residual():
-                return self.node("Add", x, self.sequence(layer, x))
-            case Sequence():
-                return self.sequence(layer, x)
-            case Conv():
-                return self.conv(layer, x)
-            case Patches() | Mean():
-                return self.conv(layer.as_conv(), x)
-            case Pool(stride=size):
-                return self.node("MaxPool", x, kernel_shape=[size], strides=[size])
-            case Abs():
-                return self.node("Abs", x)
-            case Relu():
-                return self.node("Relu", x)
-            case Sigmoid():
-                return self.node("Sigmoid", x)
-            case LogCompress():
-                above = self.node("Mul", self.node("Abs", x), self.number(layer.gain))
-                logarithm = self.node("Log", self.node("Add", above, self.number(1)))
-                return self.node("Mul", logarithm, self.number(1 / layer.scale))
-            case Norm(norm=norm):
-                held = norm.state_dict()
-                names = ("weight", "bias", "running_mean", "running_var")
-                values = [self.constant(held[name].numpy()) for name in names]
-                return self.node("BatchNormalization", x, *values, epsilon=norm.eps)
-            case Logit():
-                low, high = self.number(layer.EPS), self.number(1 - layer.EPS)
-                p = self.node("Clip", x, low, high)
-                return self.node("Log", self.node("Div", p, self.node("Sub", self.number(1), p)))
-            case Dropout():
-                return x
-        raise ModelError(f"{type(layer).__name__} layers cannot be written as ONNX")
-
-    def sequence(self, layers: Sequence, x: str) -> str:
-        for layer in layers.each():
-            x = self.layer(layer, x)
+    def ops(self, ops: Iterable[Op], x: str) -> str:
+        """Appends operations; returns the name of the last one's output."""
+        for op in ops:
+            x = self.op(op, x)
         return x
 
-    def conv(self, layer: Conv, x: str) -> str:
+    def op(self, op: Op, x: str) -> str:
+        match op:
+            case Add():
+                return self.node("Add", x, self.ops(op.branch, x))
+            case Convolution():
+                return self.convolution(op, x)
+            case Pool():
+                return self.node("MaxPool", x, kernel_shape=[op.stride], strides=[op.stride])
+            case Affine():
+                y = self.node("Mul", x, self.constant(op.scale[:, None]))
+                offset = op.offset
+                return y if offset is None else self.node("Add", y, self.constant(offset[:, None]))
+            case Unary():
+                return self.unary(op, x)
+
+    def unary(self, op: Unary, x: str) -> str:
+        if op.function == "log1p":
+            return self.node("Log", self.node("Add", x, self.number(1)))
+        if op.function == "logit":
+            p = self.node("Clip", x, self.number(LOGIT_EPS), self.number(1 - LOGIT_EPS))
+            return self.node("Log", self.node("Div", p, self.node("Sub", self.number(1), p)))
+        return self.node(op.function.capitalize(), x)
+
+    def convolution(self, op: Convolution, x: str) -> str:
         pads = [0, 0]
-        if layer.context and self.streaming:
-            x = self.with_past(layer, x)
+        if op.context and self.streaming:
+            x = self.with_past(op, x)
         else:
-            pads = [layer.context, 0]
-        tensors = [layer.filters()] + ([] if layer.bias is None else [layer.bias])
-        values = [self.constant(tensor.detach().numpy()) for tensor in tensors]
+            pads = [op.context, 0]
+        values = [self.constant(each) for each in (op.weight, op.bias) if each is not None]
         return self.node(
-            "Conv", x, *values, strides=[layer.stride], dilations=[layer.dilation],
-            group=layer.groups, pads=pads,
+            "Conv", x, *values, strides=[op.stride], dilations=[op.dilation], group=op.groups,
+            pads=pads,
         )  # fmt: skip
 
-    def with_past(self, layer: Conv, x: str) -> str:
-        """`x` with the layer's state in front; what comes last is its next state."""
+    def with_past(self, op: Convolution, x: str) -> str:
+        """`x` with the convolution's state in front; what comes last is its next state."""
         number = len(self.inputs) - 1  # the audio came first
         state, after = f"state_{number}", f"next_state_{number}"
-        shape = ("batch", layer.channels_in, layer.context)
+        shape = ("batch", op.channels_in, op.context)
         joined = self.node("Concat", self.put(self.inputs, state, shape), x, axis=2)
-        bounds = (-layer.context, np.iinfo(np.int64).max, 2)
+        bounds = (-op.context, np.iinfo(np.int64).max, 2)
         last = (self.constant(np.array([bound], np.int64)) for bound in bounds)
         self.node("Slice", joined, *last, output=self.put(self.outputs, after, shape))
         return joined
 
-    def input_audio(self, network: Network) -> str:
+    def input_audio(self, shape: Architecture) -> str:
         """[batch, 1, samples]; offline the look-ahead past the end is filled with zeros."""
         audio = self.put(self.inputs, "audio", ("batch", "samples"))
         if not self.streaming:
-            # As Network.steps: ceil((frames + delay) / step_frames) steps, in whole numbers.
+            # As Architecture.steps: ceil((frames + delay) / step_frames) steps, in whole numbers.
             samples = self.node("Shape", audio, start=1)
-            beyond = (network.delay + network.step_frames) * HOP_SAMPLES - 1
+            beyond = (shape.delay + shape.step_frames) * HOP_SAMPLES - 1
             reached = self.node("Add", samples, self.whole(beyond))
-            steps = self.node("Div", reached, self.whole(network.step_samples))
-            total = self.node("Mul", steps, self.whole(network.step_samples))
+            steps = self.node("Div", reached, self.whole(shape.step_samples))
+            total = self.node("Mul", steps, self.whole(shape.step_samples))
             missing = self.node("Sub", total, samples)
             pads = self.node("Concat", self.whole(0, 0, 0), missing, axis=0)
             audio = self.node("Pad", audio, pads)
         return self.node("Unsqueeze", audio, self.whole(1))
 
-    def output_probabilities(self, network: Network, found: str) -> None:
+    def output_probabilities(self, shape: Architecture, found: str) -> None:
         """[batch, step_frames, steps] → [batch, frames in time order], of this audio alone."""
         ordered = self.node("Transpose", found, perm=[0, 2, 1])
         name = self.put(self.outputs, "probabilities", ("batch", "frames"), first=True)
@@ -215,8 +195,8 @@ class _Graph:
         count = self.node(
             "Div", self.node("Add", samples, self.whole(HOP_SAMPLES - 1)), self.whole(HOP_SAMPLES)
         )
-        end = self.node("Add", count, self.whole(network.delay))
-        self.node("Slice", frames, self.whole(network.delay), end, self.whole(1), output=name)
+        end = self.node("Add", count, self.whole(shape.delay))
+        self.node("Slice", frames, self.whole(shape.delay), end, self.whole(1), output=name)
 
     def finish(self, name: str) -> Any:
         return self.onnx.helper.make_graph(

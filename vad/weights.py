@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from vad.errors import CorruptModel, ModelNotFound
 from vad.frames import HOP_MS, SAMPLE_RATE
-from vad.nn import Architecture, Network
+from vad.nn.spec import Architecture, Convolution
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -28,19 +30,28 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its name.
+    """A trained architecture.
 
     Attributes:
         name: its folder's name.
         sha256: of the weights file.
-        network: on the CPU, in evaluation mode.
+        architecture: its layers.
+        weights: of these, as `Architecture.shapes` says.
         about: the rest of config.json.
     """
 
     name: str
     sha256: str
-    network: Network
+    architecture: Architecture
+    weights: dict[str, NDArray[Any]]
     about: dict[str, Any]
+
+    def filters(self) -> NDArray[np.float32]:
+        """The learned filterbank, [filters, taps]: the first convolution's weights in use."""
+        first = self.architecture.ops(self.weights)[0]
+        assert isinstance(first, Convolution)
+        found: NDArray[np.float32] = first.weight[:, 0]
+        return found
 
 
 def models_folder() -> Path:
@@ -65,7 +76,7 @@ def load(model: str | os.PathLike[str]) -> Model:
     folder = _find(model)
     try:
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        network = Network(Architecture.from_dict(about["architecture"]))
+        architecture = Architecture.from_dict(about["architecture"])
         expected = about["sha256"]
         if about["sample_rate"] != SAMPLE_RATE or about["hop_ms"] != HOP_MS:
             raise CorruptModel(f"{folder}: made for another sample rate or hop")
@@ -79,29 +90,33 @@ def load(model: str | os.PathLike[str]) -> Model:
     if found != expected:
         raise CorruptModel(f"{folder / WEIGHTS}: sha256 is {found}, {CONFIG} says {expected}")
     try:
-        network.load_state_dict(load_tensors(data))
-    except (RuntimeError, SafetensorError) as error:
-        raise CorruptModel(f"{folder}: weights do not fit the architecture ({error})") from error
-    return Model(folder.name, found, network.eval(), about)
+        tensors = load_tensors(data)
+    except SafetensorError as error:
+        raise CorruptModel(f"{folder / WEIGHTS} cannot be read ({error})") from error
+    found_shapes = {tensor: values.shape for tensor, values in tensors.items()}
+    if found_shapes != architecture.shapes:
+        differ = sorted(tensor for tensor, _ in found_shapes.items() ^ architecture.shapes.items())
+        raise CorruptModel(f"{folder}: weights do not fit the architecture ({differ[0]} differs)")
+    return Model(folder.name, found, architecture, tensors, about)
 
 
-def save(network: Network, folder: Path, about: dict[str, Any]) -> None:
+def save(model: Model, folder: Path, about: dict[str, Any]) -> None:
     """Write weights and config.json; the weights first, so that no config lacks its weights.
 
     Args:
-        network: what to save.
+        model: what to save; the checksum is reckoned anew.
         folder: made if absent; its name becomes the model's.
         about: more for config.json: recipe, data, scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    data = save_tensors({name: t.contiguous() for name, t in network.state_dict().items()})
+    data, architecture = save_tensors(model.weights), model.architecture
     config = {
-        "architecture": network.architecture.to_dict(),
+        "architecture": architecture.to_dict(),
         "sample_rate": SAMPLE_RATE,
         "hop_ms": HOP_MS,
-        "lookahead_ms": network.lookahead_ms,
-        "parameters": network.parameter_count,
-        "macs_per_second": network.macs_per_second,
+        "lookahead_ms": architecture.lookahead_ms,
+        "parameters": architecture.parameter_count,
+        "macs_per_second": architecture.macs_per_second,
         "sha256": hashlib.sha256(data).hexdigest(),
         **about,
     }

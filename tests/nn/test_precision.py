@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from vad import weights
 from vad.engine import Engine
-from vad.nn import ARCHITECTURES, Network
 from vad.nn.arrays import Torch
 from vad.nn.precision import full_float32
 
@@ -99,7 +99,7 @@ def test_a_device_that_knows_no_autocast() -> None:
 
 @pytest.mark.usefixtures("rounding")
 def test_an_engine_of_torch_computes_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine(Network(ARCHITECTURES["conv-pool-dense"]), "cpu", Torch(CPU))
+    engine = Engine(weights.load("convad-tiny"), "cpu", Torch("cpu"))
     seen, run = [], engine.plan.run
 
     def watched(*arguments: Any) -> Any:
@@ -107,7 +107,7 @@ def test_an_engine_of_torch_computes_in_full_float32(monkeypatch: pytest.MonkeyP
         return run(*arguments)
 
     monkeypatch.setattr(engine.plan, "run", watched)
-    audio = np.zeros(engine.network.step_samples, np.float32)
+    audio = np.zeros(engine.architecture.step_samples, np.float32)
     sessions = [engine.session() for _ in range(2)]
     engine.push_many([(session, audio) for session in sessions])
     engine.flush(sessions[0])

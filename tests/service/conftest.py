@@ -18,7 +18,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import soundfile
-import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
@@ -64,13 +63,13 @@ class EnergyEngine:
         calls: how many there were.
     """
 
-    network = SimpleNamespace(lookahead_ms=0, latency_ms=10, parameter_count=0)
-    network.known_at_ms = lambda frame: 10 * frame + 20
+    architecture = SimpleNamespace(lookahead_ms=0, latency_ms=10, parameter_count=0)
+    architecture.known_at_ms = lambda frame: 10 * frame + 20
 
     def __init__(self, fails_at: float = np.inf, seconds: float = 0) -> None:
         self.fails_at, self.seconds, self.calls = fails_at, seconds, 0
         # What is slow is no CPU: the event loop would wait for one.
-        self.device = torch.device("cuda" if seconds else "cpu")
+        self.device = "cuda" if seconds else "cpu"
 
     def session(self) -> EnergySession:
         return EnergySession(np.zeros(0, np.float32))

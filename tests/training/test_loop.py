@@ -197,12 +197,12 @@ def test_result_can_be_saved_and_started_from(cache: list[Cached], tmp_path: Pat
     """Each pupil takes the last network of its architecture; who finds none starts afresh."""
     mixer = Mixer(cache, TINY.scenes)
     (network,) = Trainer(TINY, mixer, tmp_path / "run", workers=0).run(report=quiet, stop_at=2)
-    weights.save(network, tmp_path / "model", {"recipe": TINY.to_dict()})
+    weights.save(network.model(), tmp_path / "model", {"recipe": TINY.to_dict()})
     model = weights.load(tmp_path / "model")
     older = Network(network.architecture)
     started = Trainer(
         replace(TINY, beside=("conv-dense",)), mixer, tmp_path / "next",
-        init=[older, model.network], workers=0,
+        init=[older, Network.of(model)], workers=0,
     )  # fmt: skip
     afresh = Trainer(replace(TINY, architecture="conv-dense"), mixer, tmp_path / "new", workers=0)
     for pupil, wanted in zip(started.pupils, (network, afresh.pupils[0].network), strict=True):

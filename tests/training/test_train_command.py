@@ -56,7 +56,7 @@ def trained(what: Path, folder: Path, cache: list[Cached], *more: str) -> Path:
 
 
 def equal(one: Path, other: Path) -> bool:
-    a, b = (weights.load(place).network.state_dict() for place in (one, other))
+    a, b = (Network.of(weights.load(place)).state_dict() for place in (one, other))
     return all(torch.equal(tensor, b[name]) for name, tensor in a.items())
 
 
@@ -82,7 +82,7 @@ def test_networks_beside_are_written_each_to_its_folder(
     file = recipe(tmp_path, "both", beside=["conv-pool-dense"])
     place = trained(file, tmp_path, cache)
     for name in ("conv-dense", "conv-pool-dense"):
-        assert weights.load(place / name).network.architecture == ARCHITECTURES[name]
+        assert weights.load(place / name).architecture == ARCHITECTURES[name]
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert set(json.loads(log[0])) == {"step", "loss", "loss.conv-pool-dense", "rate"}
 
@@ -129,13 +129,13 @@ def test_init_is_where_the_first_stage_starts(
     networks = {name: Network(ARCHITECTURES[name]) for name in names}
     starts = []
     for name, network in networks.items():
-        weights.save(network, tmp_path / name, {})
+        weights.save(network.model(), tmp_path / name, {})
         starts += ["--init", str(tmp_path / name)]
     slow = {"steps": 1, "peak_rate": 1e-9, "weight_decay": 0.0, "beside": names[1:]}
     made = trained(recipe(tmp_path, "slow", **slow), tmp_path, cache, *starts)
     for name, network in networks.items():
         place = made / name if len(names) > 1 else made
-        for key, tensor in weights.load(place).network.state_dict().items():
+        for key, tensor in Network.of(weights.load(place)).state_dict().items():
             torch.testing.assert_close(tensor, network.state_dict()[key], atol=1e-6, rtol=0)
 
 
@@ -208,7 +208,7 @@ def test_init_of_another_architecture_is_refused(cache: list[Cached], tmp_path: 
     older = Architecture("conv-dense", ARCHITECTURES["conv-conv-dense"].layers, known.delay)
     file = recipe(tmp_path, "plain")
     for other in (ARCHITECTURES["mlpconv"], older, replace(known, delay=1)):
-        weights.save(Network(other), tmp_path / "other", {})
+        weights.save(Network(other).model(), tmp_path / "other", {})
         result = train(file, tmp_path, cache, "--init", str(tmp_path / "other"))
         assert isinstance(result.exception, ParameterError)
         assert "another architecture than 'conv-dense'" in str(result.exception)
@@ -234,7 +234,7 @@ def test_an_earlier_stage_teaches_a_later_one(
     recipe(tmp_path, "small", teacher=0.5, taught=1.0, arbiter="big")
     stages = plan(tmp_path, 'recipe = "big.toml"', 'recipe = "small.toml"')
     place = trained(stages, tmp_path, cache)
-    assert weights.load(place).network.architecture.name == "conv-dense"
+    assert weights.load(place).architecture.name == "conv-dense"
     (said,) = heard
     kept = torch.load(tmp_path / "run" / "big" / "checkpoint.pt")["pupils"][0]["average"]
     arbiter = Network(ARCHITECTURES["conv-conv-dense"])
@@ -247,7 +247,7 @@ def test_a_model_teaches_beside_the_references(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Network(ARCHITECTURES["conv-dense"]).eval()
-    weights.save(network, tmp_path / "model", {})
+    weights.save(network.model(), tmp_path / "model", {})
     first, second = torch.nn.Identity(), torch.nn.Identity()
     monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device: (first, second))
     audio = torch.randn(2, 1600)

@@ -6,18 +6,23 @@ takes logarithms in half the time; results differ by rounding only.
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from vad.nn.precision import full_float32
+from vad.errors import ParameterError
+from vad.nn.spec import LOGIT_EPS
+
+log = logging.getLogger(__name__)
 
 Array = Any  # of the library in use
 Host = NDArray[Any]
@@ -99,21 +104,22 @@ class Numpy:
     def abs(self, x: Array, out: Array | None = None) -> Array:
         return np.abs(x, out=out)
 
-    def log1p(self, x: Array, gain: float, scale: float) -> Array:
-        """scale · log(1 + gain · |x|). numpy's and torch's own log1p take longer, for the sake of
-        digits that are lost here below 1e-7."""
-        y = np.abs(x)
-        y *= np.float32(gain)
-        y += self._one
-        np.log(y, out=y)
-        y *= np.float32(scale)
-        return y
+    def log1p(self, x: Array, out: Array | None = None) -> Array:
+        """numpy's and torch's own log1p take longer, for the sake of digits that are lost here
+        below 1e-7."""
+        y = np.add(x, self._one, out=out)
+        return np.log(y, out=y)
 
-    def sigmoid(self, x: Array) -> Array:
-        y = np.tanh(x * self._half)
+    def sigmoid(self, x: Array, out: Array | None = None) -> Array:
+        y = np.multiply(x, self._half, out=out)
+        np.tanh(y, out=y)
         y += self._one
         y *= self._half
         return y
+
+    def logit(self, x: Array, out: Array | None = None) -> Array:
+        y = np.clip(x, LOGIT_EPS, 1 - LOGIT_EPS, out=out)
+        return np.log(y / (self._one - y), out=y)
 
     def peak(self, x: Array, axis: int) -> Array:
         return x.max(axis)
@@ -124,27 +130,31 @@ class Torch:
 
     slots = 64
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self._torch, self._device = torch, torch.device(device)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        with torch.inference_mode(), full_float32(self.device):
+        from vad.nn.precision import full_float32
+
+        with self._torch.inference_mode(), full_float32(self._device):
             yield
 
     def put(self, values: Host) -> Array:
         # torch warns of arrays that may not be written, such as memory maps.
-        return torch.from_numpy(np.require(values, None, ["W"])).to(self.device)
+        return self._torch.from_numpy(np.require(values, None, ["W"])).to(self._device)
 
     def get(self, values: Array) -> Host:
         found: Host = values.cpu().numpy()
         return found
 
     def zeros(self, *shape: int) -> Array:
-        return torch.zeros(shape, device=self.device)
+        return self._torch.zeros(shape, device=self._device)
 
     def concatenate(self, parts: Sequence[Array], axis: int = 0) -> Array:
-        return torch.cat(list(parts), axis)
+        return self._torch.cat(list(parts), axis)
 
     def copy(self, x: Array) -> Array:
         return x.clone()
@@ -156,19 +166,24 @@ class Torch:
         return rows.index_select(0, index)
 
     def product(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
+        if bias is None:
+            return self._torch.mm(x, weight)
+        return self._torch.addmm(bias, x, weight)
 
     def relu(self, x: Array, out: Array | None = None) -> Array:
-        return torch.clamp(x, min=0, out=out)
+        return self._torch.clamp(x, min=0, out=out)
 
     def abs(self, x: Array, out: Array | None = None) -> Array:
-        return torch.abs(x, out=out)
+        return self._torch.abs(x, out=out)
 
-    def log1p(self, x: Array, gain: float, scale: float) -> Array:
-        return x.abs().mul_(gain).add_(1).log_().mul_(scale)
+    def log1p(self, x: Array, out: Array | None = None) -> Array:
+        return self._torch.log1p(x, out=out)
 
-    def sigmoid(self, x: Array) -> Array:
-        return x.sigmoid()
+    def sigmoid(self, x: Array, out: Array | None = None) -> Array:
+        return self._torch.sigmoid(x, out=out)
+
+    def logit(self, x: Array, out: Array | None = None) -> Array:
+        return self._torch.logit(x, LOGIT_EPS, out=out)
 
     def peak(self, x: Array, axis: int) -> Array:
         return x.amax(axis)
@@ -177,8 +192,56 @@ class Torch:
 Arrays = Numpy | Torch
 
 
-def arrays_for(device: torch.device) -> Arrays:
-    return Numpy() if device.type == "cpu" else Torch(device)
+def arrays_for(device: str) -> Arrays:
+    """What suits a device that `usable_device` has found."""
+    return Numpy() if device == "cpu" else Torch(device)
+
+
+def usable_device(name: str) -> str:
+    """The device of that name; for `auto` a GPU that torch can use, if there is one.
+
+    Raises:
+        ParameterError: it cannot be used here.
+    """
+    if name == "cpu" or (name == "auto" and not _torch_sees_a_gpu()):
+        return "cpu"
+    if name == "auto":
+        return "cuda"
+    try:
+        import torch
+    except ImportError as error:
+        needs = f"{name!r} needs torch, which is not installed: pip install 'convad[gpu]'"
+        raise ParameterError("device", needs) from error
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except Exception as error:  # each of torch's many backends fails in a way of its own
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise ParameterError("device", f"{name!r} cannot be used here: {reason[:160]}") from error
+    return str(device)
+
+
+# Where drivers of GPUs that torch may know show themselves: NVIDIA's, its Tegra's, Windows'
+# within WSL, and AMD's. Looking there takes microseconds, asking torch takes seconds.
+_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+
+
+def _torch_sees_a_gpu() -> bool:
+    nvidia = shutil.which("nvidia-smi") is not None
+    if "torch" not in sys.modules and not nvidia and not any(map(os.path.exists, _DRIVERS)):
+        return False
+    try:
+        import torch
+    except ImportError:
+        if nvidia or os.path.exists(_DRIVERS[0]):
+            _say_that_a_gpu_idles()
+        return False
+    return torch.cuda.is_available()
+
+
+@cache
+def _say_that_a_gpu_idles() -> None:
+    log.warning("an NVIDIA GPU is not used, for torch is not installed: pip install 'convad[gpu]'")
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
-"""A network compiled for speed: the same numbers as `Network.step`, in few large products.
+"""A network's operations compiled for speed, into few large products.
 
-The layers work on [batch, channels, time]. Here everything is rows [time · batch, channels],
-all streams of a moment together, so that each convolution is one matrix product:
+Everything is rows [time · batch, channels], all streams of a moment together, so that each
+convolution is one matrix product:
 
     windows [rows, kernel · channels] · weights [kernel · channels, channels_out] → rows
 
@@ -11,28 +11,14 @@ the windows come from: that is a `Memory`'s affair (see `vad.nn.memory`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
+import numpy as np
 
 from vad.nn.arrays import Array, Arrays
-from vad.nn.blocks import Residual, Sequence, to_probabilities
-from vad.nn.layers import (
-    Abs,
-    Conv,
-    Dropout,
-    Layer,
-    LogCompress,
-    Mean,
-    Norm,
-    Patches,
-    Pool,
-    Relu,
-    Sigmoid,
-)
-from vad.nn.network import Network
+from vad.nn.spec import Add, Affine, Convolution, Op, Pool, Unary
 
 
 @dataclass(frozen=True)
@@ -79,14 +65,15 @@ class Memory(Protocol):
         """
 
 
-Op = Callable[[Array, Memory], Array]
+Call = Callable[[Array, Memory], Array]
 
 
 class Plan:
-    """A network's list of operations.
+    """A network's operations, ready to run.
 
     Args:
-        network: with its norms folded.
+        ops: from samples to probabilities, with what can be folded folded.
+        step_samples: of one step.
         arrays: what they work with.
 
     Attributes:
@@ -94,20 +81,20 @@ class Plan:
         kept: of each convolution behind the first, in order.
 
     Raises:
-        ValueError: a layer that has no fast form.
+        ValueError: the first operation is no convolution of one channel.
     """
 
-    def __init__(self, network: Network, arrays: Arrays) -> None:
-        first, *rest = to_probabilities(_flat(network.body))
-        if type(first) is not Conv or first.channels_in != 1:
-            raise ValueError("the first layer must be a convolution of the samples")
+    def __init__(self, ops: Sequence[Op], step_samples: int, arrays: Arrays) -> None:
+        first, *rest = ops
+        if not isinstance(first, Convolution) or first.channels_in != 1:
+            raise ValueError("the first operation must be a convolution of the samples")
         self.arrays = arrays
         self.context = first.context
         self.kept: list[Kept] = []
         self._stride, self._dilation = first.stride, first.dilation
         self._taps = first.weight.shape[2]
         self._first = self._product(first)
-        self._ops = self._compiled(rest, network.step_samples // first.stride)
+        self._calls = self._compiled(rest, step_samples // first.stride, fresh=True)
 
     def run(self, audio: Array, memory: Memory) -> Array:
         """Probabilities [batch, frames] of the next steps of each stream.
@@ -121,66 +108,61 @@ class Plan:
             audio, (positions, batch, self._taps), (self._stride, length, self._dilation)
         )
         x = self._first(x.reshape(positions * batch, self._taps))
-        for op in self._ops:
-            x = op(x, memory)
+        for call in self._calls:
+            x = call(x, memory)
         # [steps · batch, frames of a step] → [batch, frames in order of time]
         return x.reshape(-1, batch, x.shape[1]).swapaxes(0, 1).reshape(batch, -1)
 
-    def _compiled(self, layers: list[Layer], inputs: int) -> list[Op]:
-        ops: list[Op] = []
-        for layer in layers:
-            # What an operation has made may be overwritten; what comes from outside may not.
-            ops += self._op(layer, inputs, fresh=bool(ops))
-            inputs //= layer.stride
-        return ops
+    def _compiled(self, ops: Sequence[Op], inputs: int, fresh: bool) -> list[Call]:
+        """One call for each operation.
 
-    def _op(self, layer: Layer, inputs: int, fresh: bool) -> list[Op]:
-        arrays = self.arrays
-        if isinstance(layer, Residual) and type(layer).forward is Residual.forward:
-            return [_Skip(self._compiled(_flat(layer, inside=True), inputs))]
-        if isinstance(layer, Conv):
-            return [self._convolution(layer, inputs)]
-        if isinstance(layer, Patches | Mean):
-            return [self._convolution(layer.as_conv(), inputs)]
-        if isinstance(layer, Dropout):
-            return []
-        if isinstance(layer, Pool):
-            return [self._pool(layer.stride)]
-        if isinstance(layer, Norm):
-            return [self._norm(layer)]
-        if isinstance(layer, LogCompress):
-            gain, scale = layer.gain, 1 / layer.scale
-            return [lambda x, memory: arrays.log1p(x, gain, scale)]
-        if isinstance(layer, Relu):
-            return [lambda x, memory: arrays.relu(x, x if fresh else None)]
-        if isinstance(layer, Sigmoid):
-            return [lambda x, memory: arrays.sigmoid(x)]
-        if isinstance(layer, Abs):
-            return [lambda x, memory: arrays.abs(x, x if fresh else None)]
-        raise ValueError(f"{type(layer).__name__} has no fast form")
+        Args:
+            inputs: rows that a stream brings the first of them in each step of the network.
+            fresh: whether it may overwrite them; what an operation has made, the next one may.
+        """
+        calls: list[Call] = []
+        for op in ops:
+            calls.append(self._call(op, inputs, fresh or bool(calls)))
+            if isinstance(op, Convolution | Pool):
+                inputs //= op.stride
+        return calls
 
-    def _convolution(self, conv: Conv, inputs: int) -> Op:
+    def _call(self, op: Op, inputs: int, fresh: bool) -> Call:
+        match op:
+            case Convolution():
+                return self._convolution(op, inputs)
+            case Pool():
+                return self._pool(op.stride)
+            case Affine():
+                return self._affine(op)
+            case Unary():
+                function = getattr(self.arrays, op.function)
+                return lambda x, memory: function(x, x if fresh else None)
+            case Add():
+                return _Add(self._compiled(op.branch, inputs, fresh=False))
+
+    def _convolution(self, conv: Convolution, inputs: int) -> Call:
         kernel = conv.weight.shape[2]
         product = self._product(conv) if conv.groups == 1 else self._grouped(conv)
-        if kernel == 1:
+        if kernel == 1 and conv.stride == 1:
             return lambda x, memory: product(x)
         index, width = len(self.kept), kernel * conv.channels_in
         self.kept.append(Kept(conv.channels_in, kernel, conv.stride, conv.dilation, inputs))
         return lambda x, memory: product(memory.windows(index, x).reshape(-1, width))
 
-    def _product(self, conv: Conv) -> Callable[[Array], Array]:
+    def _product(self, conv: Convolution) -> Callable[[Array], Array]:
         # [kernel · channels_in, channels_out]
-        weight = self._weights(conv.filters().permute(2, 1, 0).flatten(0, 1))
+        weight = self._put(conv.weight.transpose(2, 1, 0).reshape(-1, len(conv.weight)))
         bias, product = self._bias(conv), self.arrays.product
         return lambda x: product(x, weight, bias)
 
-    def _grouped(self, conv: Conv) -> Callable[[Array], Array]:
+    def _grouped(self, conv: Convolution) -> Callable[[Array], Array]:
         """A product for each group; with one channel a group, a sum over the kernel is faster."""
         out, inner, kernel = conv.weight.shape
         groups, bias = conv.groups, self._bias(conv)
-        by_tap = self._weights(conv.weight[:, 0].t())
-        by_group = conv.weight.view(groups, out // groups, inner, kernel)
-        products = self._weights(by_group.permute(0, 3, 2, 1).flatten(1, 2))
+        by_tap = self._put(conv.weight[:, 0].T)
+        by_group = conv.weight.reshape(groups, out // groups, inner, kernel).transpose(0, 3, 2, 1)
+        products = self._put(by_group.reshape(groups, kernel * inner, out // groups))
 
         def apply(x: Array) -> Array:
             windows = x.reshape(-1, kernel, groups * inner)
@@ -196,57 +178,43 @@ class Plan:
 
         return apply
 
-    def _pool(self, size: int) -> Op:
+    def _pool(self, size: int) -> Call:
         peak = self.arrays.peak
 
-        def op(x: Array, memory: Memory) -> Array:
+        def call(x: Array, memory: Memory) -> Array:
             channels = x.shape[1]
             return peak(x.reshape(-1, size, memory.batch * channels), 1).reshape(-1, channels)
 
-        return op
+        return call
 
-    def _norm(self, layer: Norm) -> Op:
-        """One that could not be folded, as after a sum."""
-        norm = layer.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        gain = norm.weight / (norm.running_var + norm.eps).sqrt()
-        scale, offset = self._weights(gain), self._weights(norm.bias - norm.running_mean * gain)
+    def _affine(self, op: Affine) -> Call:
+        """One that could not be folded, as behind a sum."""
+        scale = self._put(op.scale)
+        offset = None if op.offset is None else self._put(op.offset)
 
-        def op(x: Array, memory: Memory) -> Array:
+        def call(x: Array, memory: Memory) -> Array:
             y = x * scale
-            y += offset
+            if offset is not None:
+                y += offset
             return y
 
-        return op
+        return call
 
-    def _bias(self, conv: Conv) -> Array | None:
-        return None if conv.bias is None else self._weights(conv.bias)
+    def _bias(self, conv: Convolution) -> Array | None:
+        return None if conv.bias is None else self._put(conv.bias)
 
-    def _weights(self, weights: Tensor) -> Array:
-        return self.arrays.put(weights.detach().cpu().contiguous().numpy())
+    def _put(self, weights: Array) -> Array:
+        return self.arrays.put(np.ascontiguousarray(weights, np.float32))
 
 
-class _Skip:
-    """x + what its operations make of x."""
+class _Add:
+    """x + what a branch makes of x."""
 
-    def __init__(self, ops: list[Op]) -> None:
-        self._ops = ops
+    def __init__(self, calls: list[Call]) -> None:
+        self._calls = calls
 
     def __call__(self, x: Array, memory: Memory) -> Array:
         y = x
-        for op in self._ops:
-            y = op(y, memory)
+        for call in self._calls:
+            y = call(y, memory)
         return x + y
-
-
-def _flat(sequence: Sequence, inside: bool = False) -> list[Layer]:
-    """The layers of a sequence, those of plain sequences in it among them."""
-    if not inside and type(sequence).forward is not Sequence.forward:
-        raise ValueError(f"{type(sequence).__name__} has no fast form")
-    found: list[Layer] = []
-    for layer in sequence.layers:
-        assert isinstance(layer, Layer)
-        plain = isinstance(layer, Sequence) and type(layer).forward is Sequence.forward
-        found += _flat(layer) if plain and isinstance(layer, Sequence) else [layer]
-    return found

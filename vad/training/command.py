@@ -62,7 +62,7 @@ def prepare_corpora(
     without: Without = None,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
-    from vad.engine import usable_device
+    from vad.nn.arrays import usable_device
     from vad.training.corpora import find_corpora, torchaudio_corpus
     from vad.training.prepare import prepare
 

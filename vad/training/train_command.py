@@ -66,7 +66,7 @@ def train(
     """Train a network; run again with the same folder to resume. torchrun spreads it over GPUs."""
     import torch
 
-    from vad.engine import usable_device
+    from vad.nn.arrays import usable_device
     from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import read_plan
@@ -80,7 +80,7 @@ def train(
         raise ParameterError("dev_noise", "is added to the sets that --dev names; none are")
     group, device = Group.join(device)
     try:
-        device = str(usable_device(device))
+        device = usable_device(device)
         _prepare(data, cache, device, group)
         judge = Judge(dev, dev_noise or []) if dev and group.leads else None
         common = _Run(load_cache(cache), run, group, device, workers, judge, judge_every)
@@ -94,7 +94,7 @@ def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | N
 
     made: dict[str, list[Network]] = {}
     for name in init:
-        made[name] = [_fitting(weights.load(name).network, stages[0])]
+        made[name] = [_fitting(Network.of(weights.load(name)), stages[0])]
     _check_what_is_named(stages, made)
     # Runs that don't follow from one another are models of their own.
     several_runs = any(stage.fresh for stage in stages)
@@ -120,7 +120,7 @@ def _check_what_is_named(stages: list[Stage], made: dict[str, list[Network]]) ->
         named = [recipe.arbiter] if recipe.arbiter else []
         for name in [*named, *(blend.of for blend in recipe.blends)]:
             if name not in known:
-                known[name] = [weights.load(name).network.architecture]
+                known[name] = [weights.load(name).architecture]
         for blend in recipe.blends:
             if ARCHITECTURES[blend.network] not in known[blend.of]:
                 raise _lacks(blend.of, blend.network)
@@ -199,7 +199,7 @@ def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) ->
     """A network of an earlier stage, or a model."""
     from vad import weights
 
-    found = made[name] if name in made else [weights.load(name).network]
+    found = made[name] if name in made else [Network.of(weights.load(name))]
     for network in found:
         if network.architecture == wanted:
             return network
@@ -223,7 +223,7 @@ def _arbiter(name: str, made: dict[str, list[Network]]) -> Network | None:
 
     if not name:
         return None
-    network = copy.deepcopy(made[name][0] if name in made else weights.load(name).network)
+    network = copy.deepcopy(made[name][0] if name in made else Network.of(weights.load(name)))
     return network.cpu().eval().requires_grad_(False)
 
 
@@ -249,7 +249,7 @@ def _write(networks: list[Network], out: Path, several: bool, stage: Stage, comm
     }
     for network in networks:
         place = out / network.architecture.name if several else out
-        weights.save(network.cpu(), place, about)
+        weights.save(network.model(), place, about)
         _say(f"{stage.name}: wrote {place}")
 
 
