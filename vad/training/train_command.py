@@ -91,6 +91,7 @@ def train(
 
 def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | None) -> None:
     from vad import weights
+    from vad.nn import Network
 
     made: dict[str, list[Network]] = {}
     for name in init:
@@ -198,6 +199,7 @@ def _say_what_is_missing(stage: Stage, common: _Run) -> None:
 def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) -> Network:
     """A network of an earlier stage, or a model."""
     from vad import weights
+    from vad.nn import Network
 
     found = made[name] if name in made else [Network.of(weights.load(name))]
     for network in found:
@@ -220,6 +222,7 @@ def _fitting(network: Network, stage: Stage) -> Network:
 def _arbiter(name: str, made: dict[str, list[Network]]) -> Network | None:
     """An earlier stage's network, or a model, on the CPU: it may go to other processes."""
     from vad import weights
+    from vad.nn import Network
 
     if not name:
         return None
