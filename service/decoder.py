@@ -19,6 +19,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -55,6 +56,7 @@ def main(descriptor: int, memory_bytes: int) -> None:
         memory_bytes: that the process may have, as data.
     """
     os.nice(NICENESS)
+    import_module("av.subtitles.stream")  # PyAV's last, which it imports when a file is opened
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # audio must not lie about
     channel = socket.socket(fileno=descriptor)

@@ -14,9 +14,6 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from vad.audio import SourceInfo, load_mono, open_audio
-from vad.audio.av_reader import AvDecoder
-from vad.audio.reader import AudioReader, Decoder
-from vad.audio.soundfile_reader import SoundfileDecoder
 from vad.errors import DecodeError, UnsupportedAudio
 
 SECONDS = 24.73
@@ -98,14 +95,12 @@ def test_every_format_keeps_time(data_dir: Path, speech: NDArray[np.float32], na
     assert late == pytest.approx(UNDECLARED_DELAY.get(name, 0), abs=0.0002)
 
 
-@pytest.mark.parametrize("decoder", [SoundfileDecoder, lambda file: AvDecoder(file, b"", "")])
-def test_both_decoders_trim_what_an_mp3_encoder_added(
-    data_dir: Path, speech: NDArray[np.float32], decoder: Callable[[BinaryIO], Decoder]
+@pytest.mark.parametrize("source", [as_path, as_bytes, as_pipe])
+def test_what_an_mp3_encoder_added_is_trimmed(
+    data_dir: Path, speech: NDArray[np.float32], source: Callable[[Path], Any]
 ) -> None:
-    with (data_dir / "speech.mp3").open("rb") as file:
-        opened = decoder(file)
+    with open_audio(source(data_dir / "speech.mp3")) as opened:
         x = np.concatenate(list(opened.blocks()))[:, 0]
-        opened.close()
     assert len(x) == len(speech)
     assert shift(x, speech) == 0
 
@@ -132,17 +127,16 @@ def test_bits_are_kept(data_dir: Path) -> None:
         if sf.check_format(container, subtype)
     ],
 )
-def test_names_and_samples_are_those_of_ffmpeg(
+def test_samples_are_those_of_libsndfile(
     write: Callable[..., bytes], container: str, subtype: str
 ) -> None:
     x = np.random.default_rng(0).uniform(-0.9, 0.9, (1000, 6))
     data = write(x, 16_000, format=container, subtype=subtype)
     with open_audio(data) as reader:
         ours = np.concatenate(list(reader.blocks()))
-    theirs = AudioReader(AvDecoder(io.BytesIO(data), data[:4096], ""), "")
-    with theirs:
-        assert reader.info == theirs.info
-        np.testing.assert_allclose(ours, np.concatenate(list(theirs.blocks())), atol=1e-6)
+        assert reader.info.container == {"RF64": "wav"}.get(container, container.lower())
+    theirs, _ = sf.read(io.BytesIO(data), dtype="float32")
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
     assert np.abs(ours - x).max() < (0.03 if subtype == "ULAW" else 1e-4)
 
 
@@ -238,14 +232,14 @@ def test_samples_that_are_no_numbers_become_zero(write: Callable[..., bytes]) ->
     ]
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(3999, 1), (192_001, 1), (16_000, 33)])
+@pytest.mark.parametrize(("rate", "channels"), [(3999, 1), (192_001, 1), (16_000, 65)])
 def test_limits(write: Callable[..., bytes], rate: int, channels: int) -> None:
     data = write(np.zeros((10, channels)), rate)
     with pytest.raises(UnsupportedAudio, match=str(rate if channels == 1 else channels)):
         open_audio(data)
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(4000, 1), (192_000, 1), (16_000, 32)])
+@pytest.mark.parametrize(("rate", "channels"), [(4000, 1), (192_000, 1), (16_000, 64)])
 def test_within_limits(write: Callable[..., bytes], rate: int, channels: int) -> None:
     with open_audio(write(np.zeros((10, channels)), rate)) as reader:
         assert next(reader.blocks()).shape == (10, channels)

@@ -106,8 +106,8 @@ def test_arguments_that_do_not_fit(source: Any, arguments: dict[str, Any], param
 
 
 def test_an_array_of_too_many_channels() -> None:
-    with pytest.raises(UnsupportedAudio, match="33 channels"):
-        open_audio(np.zeros((100, 33)), sample_rate=16_000)
+    with pytest.raises(UnsupportedAudio, match="65 channels"):
+        open_audio(np.zeros((100, 65)), sample_rate=16_000)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from vad.errors import ParameterError
 
 _IN_MEMORY = 1 << 20  # bytes of a pipe that are kept before a temporary file is used
 _CHUNK = 1 << 16
-_TAIL = 1 << 17  # bytes: at least integrity.OGG_TAIL
+_TAIL = 1 << 17  # bytes: at least headers.OGG_TAIL
 
 
 def open_path(path: str | os.PathLike[str]) -> BinaryIO:
@@ -70,6 +70,18 @@ class Replay:
         if self._kept is not None:
             self._kept.write(data)
         return data
+
+    def skip(self, size: int) -> None:
+        """Reads so many bytes, which no decoder is to see."""
+        while size > 0 and (data := self.read(min(size, _CHUNK))):
+            size -= len(data)
+
+    def unread(self, size: int) -> None:
+        """Gives the last `size` bytes again, of those that `tail` holds."""
+        if self._kept is not None:
+            self._kept.truncate(self._kept.seek(-size, os.SEEK_CUR))
+        split = len(self.tail) - size
+        self._ahead, self.tail = self.tail[split:] + self._ahead, self.tail[:split]
 
     def forget(self) -> None:
         """Keeps no more than the decoder does; `whole` is no longer possible."""

@@ -36,3 +36,17 @@ def select_channels(block: NDArray[np.float32], channels: Channels) -> NDArray[n
             "channels", f"there is no channel {channels}; the audio has {block.shape[1]}, from 0"
         )
     return block[:, channels : channels + 1]
+
+
+def fit_channels(block: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """[samples, any] to [samples, count], where a recording changes its layout on the way.
+
+    Channels are dealt out in turn and averaged, or repeated in turn, so that a mix of the result
+    sounds like a mix of what came in.
+    """
+    have = block.shape[1]
+    if have == count:
+        return block
+    if have < count:
+        return block[:, np.arange(count) % have]
+    return np.stack([block[:, i::count].mean(axis=1) for i in range(count)], axis=1)

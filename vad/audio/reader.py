@@ -14,7 +14,7 @@ from vad.audio.scale import Screen
 from vad.errors import DecodeError, ParameterError, UnsupportedAudio
 
 MIN_RATE, MAX_RATE = 4_000, 192_000  # Hz
-MAX_CHANNELS = 32
+MAX_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,18 @@ class SourceInfo:
             is "array" and its codec the type of its elements.
         sample_rate: Hz.
         channels: how many.
+        start: seconds from the container's start, from which all times count, to the audio
+            track's own; of a video whose sound begins later, for instance.
     """
 
     container: str
     codec: str
     sample_rate: int
     channels: int
+    start: float = 0.0
 
     def check(self) -> None:
-        """Raises UnsupportedAudio outside 4-192 kHz or 1-32 channels."""
+        """Raises UnsupportedAudio outside 4-192 kHz or 1-64 channels."""
         if not MIN_RATE <= self.sample_rate <= MAX_RATE:
             raise UnsupportedAudio(
                 f"the audio has {self.sample_rate} samples a second; "

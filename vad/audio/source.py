@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vad.audio.av_reader import AvDecoder
-from vad.audio.bytestream import Replay, is_seekable, open_path
+from vad.audio.bytestream import Replay, is_seekable, open_path, read_some
 from vad.audio.channels import select_channels
-from vad.audio.pcm import PcmDecoder, as_array
-from vad.audio.plain_reader import ArrayDecoder, PcmFileDecoder
-from vad.audio.reader import MAX_CHANNELS, AudioReader, Decoder, check_declared_rate
+from vad.audio.ffmpeg import AvDecoder, Unrecognised
+from vad.audio.headers import find_container, id3_bytes
+from vad.audio.pcm import PcmDecoder, Samples, as_array, as_float
+from vad.audio.reader import (
+    MAX_CHANNELS,
+    AudioReader,
+    BreaksOff,
+    Decoder,
+    SourceInfo,
+    check_declared_rate,
+)
 from vad.audio.resample import Resampler
-from vad.audio.soundfile_reader import SoundfileDecoder
+from vad.audio.scale import check_scale
 from vad.errors import DecodeError, ParameterError
 from vad.frames import SAMPLE_RATE
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any]
 
 _HEAD = 4096  # bytes by which a format is told
-_FOR_FFMPEG = (b"fLaC", b"OggS", b"ID3")
+_SEARCHED = 1 << 20  # bytes at the beginning in which a container may begin
+_FFMPEG_NAMES = {"mulaw": "pcm_mulaw", "alaw": "pcm_alaw"}
 
 
 def open_audio(
@@ -37,7 +45,7 @@ def open_audio(
 ) -> AudioReader:
     """Opens audio of any kind and decodes its first second.
 
-    libsndfile decodes uncompressed audio, FFmpeg the rest; of a video, the first audio track.
+    FFmpeg decodes it, by its content whatever its name; of a video, the first audio track.
     Memory does not grow with the length of the audio. A pipe is decoded while it arrives where
     its format allows; else it is copied to a temporary file first.
 
@@ -55,7 +63,7 @@ def open_audio(
 
     Raises:
         DecodeError: nothing in the source can be decoded.
-        UnsupportedAudio: outside 4-192 kHz or 1-32 channels.
+        UnsupportedAudio: outside 4-192 kHz or 1-64 channels.
         ParameterError: an argument does not fit the source.
         OSError: the file does not exist, is a directory or may not be read.
     """
@@ -162,50 +170,73 @@ def _leave_open() -> None:
 
 
 def _open_seekable(file: BinaryIO, name: str, close: Callable[[], object]) -> AudioReader:
-    """Tries each decoder on a file until one gives audio."""
-    file.seek(0)
-    head = file.read(_HEAD)
+    start, head = 0, _read_at(file, 0)
     if not head:
         raise DecodeError(f"{name} is empty")
-    failures: list[str] = []
-    empty: AudioReader | None = None
-    for make in _decoders(head, name):
-        file.seek(0)
+    while tag := id3_bytes(head):
+        start += tag
+        head = _read_at(file, start)
+    found = find_container(head)
+    if found and not head[:found].strip(b"\0"):
+        start, head = start + found, _read_at(file, start + found)
+    try:
+        return _open_at(file, start, head, name, close)
+    except Unrecognised as error:
+        return _open_within(file, start, name, close, error)
+    except DecodeError as error:
+        raise _nothing(name, error) from None
+
+
+def _open_within(
+    file: BinaryIO, start: int, name: str, close: Callable[[], object], error: DecodeError
+) -> AudioReader:
+    """Tries where a container begins behind bytes of something else."""
+    file.seek(start)
+    data = file.read(_SEARCHED)
+    at = 0
+    for _ in range(3):
+        if (found := find_container(data, at + 1)) is None:
+            break
+        at = found
         try:
-            reader = _prime(make(file), name, close)
-        except DecodeError as error:
-            failures.append(str(error))
+            return _open_at(file, start + at, data[at : at + _HEAD], name, close)
+        except DecodeError:
             continue
-        if not reader.is_empty:
-            return reader
-        empty = reader
-    if empty is not None:
-        return empty
-    if head[4:8] == b"ftyp":
-        failures.append("is its index, moov, missing? then the file was cut off")
-    raise DecodeError(f"{name}: no audio can be decoded ({'; '.join(failures)})")
+    hint = "if it is PCM without a header, say so by encoding and sample_rate"
+    if data[4:8] == b"ftyp":
+        hint = "is its index, moov, missing? then the file was cut off"
+    raise _nothing(name, error, hint)
 
 
-def _decoders(head: bytes, name: str) -> list[Callable[[BinaryIO], Decoder]]:
-    """libsndfile first, but not for what FFmpeg reads better.
+def _nothing(name: str, *reasons: object) -> DecodeError:
+    return DecodeError(f"{name}: no audio can be decoded ({'; '.join(map(str, reasons))})")
 
-    libsndfile gives up a FLAC file at its first damaged frame, ignores all but the first of
-    chained Ogg streams, and writes to standard error about MP3.
-    """
 
-    def ffmpeg(file: BinaryIO) -> Decoder:
-        return AvDecoder(file, head, name)
+def _read_at(file: BinaryIO, start: int) -> bytes:
+    file.seek(start)
+    return file.read(_HEAD)
 
-    is_mp3 = head[0] == 0xFF and head[1:2] >= b"\xe0"
-    return [ffmpeg] if is_mp3 or head.startswith(_FOR_FFMPEG) else [SoundfileDecoder, ffmpeg]
+
+def _open_at(
+    file: BinaryIO, start: int, head: bytes, name: str, close: Callable[[], object]
+) -> AudioReader:
+    return _prime(AvDecoder(file, head, name, start), name, close)
 
 
 def _open_pipe(pipe: BinaryIO, name: str) -> AudioReader:
     replay = Replay(pipe)
     try:
-        return _prime(AvDecoder(replay, replay.peek(_HEAD), name), name, replay.forget)
+        head = replay.peek(_HEAD)
+        while tag := id3_bytes(head):
+            replay.skip(tag)
+            head = replay.peek(_HEAD)
+        found = find_container(head)
+        if found and not head[:found].strip(b"\0"):
+            replay.skip(found)
+            head = replay.peek(_HEAD)
+        return _prime(AvDecoder(replay, head, name), name, replay.forget)
     except DecodeError:
-        copy = replay.whole()  # for FFmpeg to seek in, or for libsndfile
+        copy = replay.whole()  # for FFmpeg to seek in
     finally:
         replay.forget()
     try:
@@ -221,3 +252,50 @@ def _prime(decoder: Decoder, name: str, close: Callable[[], object]) -> AudioRea
     except BaseException:
         decoder.close()
         raise
+
+
+class ArrayDecoder:
+    """A numpy array, scaled second by second."""
+
+    def __init__(self, array: NDArray[Any], sample_rate: int) -> None:
+        channels = as_float(array[:0] if array.ndim else array).shape[1]
+        check_scale(array)
+        self.info = SourceInfo("array", str(array.dtype), sample_rate, channels)
+        self.length: int | None = len(array)
+        self.warnings: list[str] = []
+        self._array = array
+
+    def blocks(self) -> Iterator[Samples]:
+        for start in range(0, len(self._array), self.info.sample_rate):
+            yield as_float(self._array[start : start + self.info.sample_rate])
+
+    def close(self) -> None:
+        pass
+
+
+class PcmFileDecoder:
+    """Headerless mono PCM from a file or pipe."""
+
+    def __init__(self, file: BinaryIO, encoding: str, sample_rate: int) -> None:
+        self._pcm = PcmDecoder(encoding)
+        codec = _FFMPEG_NAMES.get(encoding, encoding)
+        self.info = SourceInfo("raw", codec, sample_rate, 1)
+        self.length: int | None = None
+        self.warnings: list[str] = []
+        self._file = file
+
+    def blocks(self) -> Iterator[Samples]:
+        second = self.info.sample_rate * self._pcm.sample_bytes
+        received = 0
+        while data := read_some(self._file, second):
+            received += len(data)
+            samples = self._pcm.push(data)
+            if len(samples):
+                yield samples[:, None]
+        if not received:
+            raise BreaksOff("there are no bytes")
+        if pending := self._pcm.pending:
+            raise BreaksOff(f"the last sample has {pending} of {self._pcm.sample_bytes} bytes")
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,545 @@
+"""Audio of every kind through FFmpeg, whose demuxers decide by content."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import PurePath
+from typing import BinaryIO, cast
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.plane import AudioPlane
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+
+from vad.audio.bytestream import Replay, last_bytes
+from vad.audio.channels import fit_channels
+from vad.audio.headers import (
+    OGG_TAIL,
+    mended_wav,
+    mp3_frame_bytes,
+    mp3_samples,
+    ogg_has_last_page,
+    wav_data_bytes,
+)
+from vad.audio.pcm import Samples, as_float
+from vad.audio.reader import MAX_RATE, MIN_RATE, BreaksOff, SourceInfo
+from vad.audio.resample import Resampler
+from vad.errors import DecodeError
+
+# Formats without a header or a sign of their own, which only the file's name tells.
+_BY_SUFFIX = (".g722", ".gsm")
+# Containers that state how many samples follow, so that none is an answer as well.
+_COUNTED = {"wav", "w64", "aiff", "au", "caf"}
+# Containers whose header states the stream's duration, so that FFmpeg need not estimate it
+# from bit rate and file size.
+_DECLARES_DURATION = _COUNTED | {"mov", "flac"}
+# Bare frames one after the other, by what each begins with (bits that are set): timestamps are
+# no more than a count of the frames before, and what lies between them is not audio.
+_BARE = {"mp3": b"\xff\xe0", "aac": b"\xff\xf0", "ac3": b"\x0b\x77", "eac3": b"\x0b\x77"}
+# Where the header tells what the encoder added at the end, and what that is at most, in samples.
+# FFmpeg knows it too, but does not cut it off a pipe.
+_PADDED = {"mp3": 4095, "mov": 2048}
+_TOLERANCE = 0.25  # s: twice the longest frame of common codecs (AAC at 8 kHz)
+_LONGEST_PACKET = 1.0  # s: what a damaged packet may claim to last
+_SHORTEST_GAP = 0.2  # s between timestamps: less is jitter
+_MOST_SILENCE = 60.0  # s in all, more than there is audio, to stand in for what is missing
+_SHORTEST_LEAD = 0.01  # s, a frame of the detector
+_LONGEST_LEAD = 3600.0  # s
+_DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+_ENCRYPTED = "the audio is encrypted (DRM): only decrypted audio can be decoded"
+
+
+class AvDecoder:
+    """The first audio track of a file or pipe.
+
+    A track that changes its sample rate or its channels on the way is converted to what it
+    begins with. Silence stands in for what is missing in the middle, and for what precedes the
+    track where it begins later than the container.
+
+    Args:
+        file: seekable, or a pipe, which is read from where it is.
+        start: bytes before the container, in a seekable file.
+        head: the first few kilobytes from there on.
+        name: file name; tells the format of headerless G.722 and GSM.
+
+    Raises:
+        Unrecognised: FFmpeg knows no such format.
+        DecodeError: there is no audio that it can decode.
+    """
+
+    def __init__(
+        self, file: BinaryIO | Replay, head: bytes = b"", name: str = "", start: int = 0
+    ) -> None:
+        self.warnings: list[str] = []
+        self._decoded = 0  # samples
+        self._silenced = 0.0  # s of them, to stand in for what is missing
+        self._last: Packet[AudioStream] | None = None
+        self._lost = 0.0  # s of damaged packets since the last good one
+        self._has_gaps = False
+        self._origin = 0.0  # s: timestamp of the first sample that is handed out
+        self._broken: str | None = None
+        self._head = head
+        self._bytes = _Bytes(file, head, name, start)
+        self._container, self._stream = _open(self._bytes)
+        try:
+            frames = self._decode()
+            first = next(frames, None)
+            if first is None and not self._is_empty():
+                raise DecodeError(self._broken or "FFmpeg: the audio track is empty")
+            self._frames = frames if first is None else chain([first], frames)
+            self._declared = _declared_duration(self._container, self._stream, head)
+            self._lead = 0.0 if first is None else self._find_lead(first)
+            self.info = self._describe(first)
+            # What a pipe's header promises is nothing to wait for.
+            self.length = self._estimated_length() if self._bytes.seekable() else None
+        except BaseException:
+            self._container.close()
+            raise
+
+    def blocks(self) -> Iterator[Samples]:
+        parts: list[Samples] = []
+        held, second = 0, self.info.sample_rate
+        for part in self._without_padding():
+            parts.append(part)
+            held += len(part)
+            if held < second:
+                continue
+            joined = np.concatenate(parts)
+            whole = held - held % second
+            for start in range(0, whole, second):
+                yield joined[start : start + second]
+            parts, held = [joined[whole:]], held - whole
+        if held:
+            yield np.concatenate(parts)
+        if broken := self._broken or self._shortfall():
+            raise BreaksOff(broken)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _without_padding(self) -> Iterator[Samples]:
+        most = _PADDED.get(self._container.format.name.split(",")[0], 0)
+        if self._declared is None or not most:
+            yield from self._samples()
+            return
+        held: deque[Samples] = deque()
+        size = 0
+        for block in self._samples():
+            held.append(block)
+            size += len(block)
+            while size - len(held[0]) >= most:
+                size -= len(held[0])
+                yield held.popleft()
+        excess = self._decoded - round((self._lead + self._declared) * self.info.sample_rate)
+        if 0 < excess <= min(most, size) and size:
+            self._decoded -= excess
+            yield np.concatenate(held)[: size - excess]
+        else:
+            yield from held
+
+    def _samples(self) -> Iterator[Samples]:
+        yield from self._zeros(self._lead)
+        convert = _Conversion(self.info)
+        for frame in self._frames:
+            yield from self._silence(self._missing(frame))
+            if convert.changes(frame):
+                yield from self._count(convert.flush())
+                if not MIN_RATE <= frame.sample_rate <= MAX_RATE:
+                    self._broken = f"the sample rate changes to {frame.sample_rate} Hz"
+                    return
+                self.warnings += convert.change(frame, self._decoded / self.info.sample_rate)
+            yield from self._count(convert.push(frame))
+        yield from self._count(convert.flush())
+
+    def _count(self, block: Samples) -> Iterator[Samples]:
+        if len(block):
+            self._decoded += len(block)
+            yield block
+
+    def _decode(self) -> Iterator[AudioFrame]:
+        while True:
+            try:
+                yield from self._demux()
+                return
+            except MemoryError:
+                raise
+            except av.FFmpegError as error:
+                if not self._next_link():
+                    self._broken = _ENCRYPTED if self._bytes.encrypted else _reason(error)
+                    return
+
+    def _demux(self) -> Iterator[AudioFrame]:
+        for packet in self._container.demux(self._stream):
+            if packet.size:
+                self._last = packet
+            if _is_encrypted(packet, self._stream):
+                raise DecodeError(_ENCRYPTED)
+            try:
+                frames = packet.decode()
+            except MemoryError:
+                raise
+            except av.FFmpegError:
+                if self._is_audio(packet):
+                    self._lost += _seconds(packet)
+                continue
+            yield from (f for f in frames if isinstance(f, AudioFrame) and f.samples)
+
+    def _next_link(self) -> bool:
+        """Goes on with the next of chained Ogg streams, which FFmpeg won't if it is unlike."""
+        if self._container.format.name != "ogg" or self._last is None or self._last.pos is None:
+            return False
+        if not self._bytes.restart(b"OggS\0\2", self._last.pos):
+            return False
+        try:
+            container, stream = _open(self._bytes)
+        except DecodeError:
+            return False
+        self._container.close()
+        self._container, self._stream, self._last = container, stream, None
+        return True
+
+    def _is_audio(self, packet: Packet[AudioStream]) -> bool:
+        """Whether a packet that fails to decode is one at all, and not a tag in between."""
+        sign = _BARE.get(self._container.format.name)
+        if sign is None:
+            return True
+        start = bytes(packet)[: len(sign)]
+        return len(start) == len(sign) and all(a & b == b for a, b in zip(start, sign, strict=True))
+
+    def _is_empty(self) -> bool:
+        """Whether there is no audio although nothing is wrong, or the header alone."""
+        return not self._broken and not self._lost and self._container.format.name in _COUNTED
+
+    def _find_lead(self, first: AudioFrame) -> float:
+        """Seconds from the container's start to the track's."""
+        if first.time is None:
+            return 0.0
+        self._origin = first.time
+        begins = self._container.start_time
+        if begins is None or len(self._container.streams) == 1:
+            return 0.0
+        lead = first.time - begins / av.time_base
+        if lead < _SHORTEST_LEAD:
+            return 0.0
+        if lead > _LONGEST_LEAD:
+            self.warnings.append(
+                f"the audio track begins {lead:.2f} s after the file; that is ignored, and times "
+                "count from the track's start"
+            )
+            return 0.0
+        if lead >= _SHORTEST_GAP:
+            self.warnings.append(
+                f"the audio track begins {lead:.2f} s after the file; times count from the "
+                "file's start, and there is no speech before"
+            )
+        self._origin -= lead
+        return lead
+
+    def _missing(self, frame: AudioFrame) -> float:
+        """Seconds between the last good frame and this one."""
+        lost, self._lost = self._lost, 0.0
+        now = self._decoded / self.info.sample_rate
+        missing = lost
+        if frame.time is not None and self._container.format.name not in _BARE:
+            # Damaged pages and clusters vanish without an error, but timestamps go on.
+            gap = frame.time - self._origin - now
+            if gap < -_SHORTEST_GAP:
+                self._origin = frame.time - now  # a new clock, as in files joined to one
+            elif gap > max(lost, _SHORTEST_GAP):
+                missing = gap
+        # Else a small file with wild timestamps would last for years.
+        if self._silenced + missing > now - self._silenced + _MOST_SILENCE:
+            self._origin += missing
+            return 0.0
+        return missing
+
+    def _silence(self, seconds: float) -> Iterator[Samples]:
+        """Keeps what follows missing audio at its time."""
+        if seconds and not self._has_gaps:
+            self._has_gaps = True
+            at = self._decoded / self.info.sample_rate
+            self.warnings.append(f"audio missing, first at {at:.2f} s, is replaced by silence")
+        self._silenced += seconds
+        yield from self._zeros(seconds)
+
+    def _zeros(self, seconds: float) -> Iterator[Samples]:
+        rate = self.info.sample_rate
+        count = round(seconds * rate)
+        for start in range(0, count, rate):
+            size = min(rate, count - start)
+            yield from self._count(np.zeros((size, self.info.channels), np.float32))
+
+    def _shortfall(self) -> str | None:
+        """Why audio that ended quietly is not all there, or None."""
+        decoded = self._decoded / self.info.sample_rate - self.info.start
+        if self._declared is not None and decoded < self._declared - _TOLERANCE:
+            return f"the header promises {self._declared:.2f} s"
+        if self._lost:
+            return "what follows cannot be decoded"
+        if self._last is not None and self._is_cut(self._last):
+            return "the file ends in the middle of a packet"
+        if self._container.format.name == "ogg" and not ogg_has_last_page(self._bytes.tail()):
+            return "the Ogg stream has no last page"
+        return None
+
+    def _is_cut(self, last: Packet[AudioStream]) -> bool:
+        if self.info.codec == "mp3" and last.size >= 4:
+            return last.size < (mp3_frame_bytes(bytes(last)[:4]) or 0)
+        if self.info.container == "wav" and wav_data_bytes(self._head) is None:
+            return False  # written to a pipe: FFmpeg always misses something at the end
+        return last.is_corrupt
+
+    def _describe(self, first: AudioFrame | None) -> SourceInfo:
+        context = self._stream.codec_context
+        like = context if first is None else first
+        return SourceInfo(
+            _container_name(self._container, self._head),
+            context.codec.canonical_name,
+            like.sample_rate,
+            like.layout.nb_channels,
+            round(self._lead, 3),
+        )
+
+    def _estimated_length(self) -> int | None:
+        seconds = self._declared
+        if seconds is None and self._stream.duration and self._stream.time_base:
+            seconds = float(self._stream.duration * self._stream.time_base)
+        if seconds is None and self._container.duration:
+            seconds = self._container.duration / av.time_base
+        return None if seconds is None else round((self._lead + seconds) * self.info.sample_rate)
+
+
+class Unrecognised(DecodeError):
+    """FFmpeg knows no such format."""
+
+
+class _Bytes:
+    """What FFmpeg reads: a file from `start` on, or a pipe.
+
+    Its name is not given away, lest it outweigh the content.
+    """
+
+    def __init__(self, file: BinaryIO | Replay, head: bytes, name: str, start: int) -> None:
+        self._file, self._start = file, start
+        self._seekable = not isinstance(file, Replay)
+        self._at = 0
+        mended = mended_wav(head)
+        self._instead = b"" if mended == head else mended  # of the first bytes
+        suffix = PurePath(name).suffix.lower()
+        self.name = "audio" + suffix if suffix in _BY_SUFFIX else ""
+        self.encrypted = False
+        if self._seekable:
+            self.seek(0)
+
+    def seekable(self) -> bool:
+        return self._seekable
+
+    def read(self, size: int) -> bytes:
+        data = bytes(self._file.read(size) or b"")[:size]  # more would overrun FFmpeg's buffer
+        if self._at < len(self._instead):
+            fixed = self._instead[self._at : self._at + len(data)]
+            data = fixed + data[len(fixed) :]
+        self._at += len(data)
+        self.encrypted = self.encrypted or (b"enca" in data and b"sinf" in data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        assert not isinstance(self._file, Replay)
+        if whence == 0:
+            if offset < 0:
+                return -1  # asked for by a broken header
+            offset += self._start
+        self._at = self._file.seek(offset, whence) - self._start
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def restart(self, sign: bytes, after: int) -> bool:
+        """Begins anew at the first `sign` behind position `after`."""
+        if isinstance(self._file, Replay):
+            tail = self._file.tail
+            found = tail.find(sign, max(0, len(tail) - (self._at - after)))
+            if found < 0:
+                return False
+            self._file.unread(len(tail) - found)
+        else:
+            at = _find(self._file, sign, self._start + after)
+            if at is None:
+                return False
+            self._start = at
+            self.seek(0)
+        self._at, self._instead = 0, b""
+        return True
+
+    def tail(self) -> bytes:
+        return (
+            self._file.tail if isinstance(self._file, Replay) else last_bytes(self._file, OGG_TAIL)
+        )
+
+
+def _find(file: BinaryIO, sign: bytes, start: int) -> int | None:
+    """Where `sign` first stands in a seekable file, from `start` on."""
+    file.seek(start)
+    kept = b""
+    while data := file.read(1 << 16):
+        kept += data
+        if (found := kept.find(sign)) >= 0:
+            return start + found
+        start += len(kept) - len(sign)
+        kept = kept[-len(sign) :]
+    return None
+
+
+class _Conversion:
+    """Frames of any format to blocks of one rate and number of channels."""
+
+    def __init__(self, info: SourceInfo) -> None:
+        self._info = info
+        self._rate, self._channels = info.sample_rate, info.channels
+        self._resampler: Resampler | None = None
+        self._told = False
+
+    def changes(self, frame: AudioFrame) -> bool:
+        return (frame.sample_rate, frame.layout.nb_channels) != (self._rate, self._channels)
+
+    def change(self, frame: AudioFrame, seconds: float) -> list[str]:
+        """Prepares for frames like this; returns a warning the first time."""
+        self._rate, self._channels = frame.sample_rate, frame.layout.nb_channels
+        info = self._info
+        self._resampler = (
+            None
+            if self._rate == info.sample_rate
+            else Resampler(self._rate, info.sample_rate, info.channels)
+        )
+        if self._told:
+            return []
+        self._told = True
+        return [
+            f"the audio changes at {seconds:.2f} s from {_format(info.sample_rate, info.channels)} "
+            f"to {_format(self._rate, self._channels)}; it is converted back"
+        ]
+
+    def push(self, frame: AudioFrame) -> Samples:
+        block = fit_channels(_as_block(frame), self._info.channels)
+        return block if self._resampler is None else self._resampler.push(block)
+
+    def flush(self) -> Samples:
+        if self._resampler is None:
+            return np.empty((0, self._info.channels), np.float32)
+        resampler, self._resampler = self._resampler, None
+        return resampler.flush()
+
+
+def _format(rate: int, channels: int) -> str:
+    return f"{rate} Hz and {channels} channel{'s' * (channels > 1)}"
+
+
+def _open(data: _Bytes) -> tuple[InputContainer, AudioStream]:
+    try:
+        # A playlist must not make FFmpeg open other files or addresses.
+        container = av.open(cast(BinaryIO, data), "r", options={"protocol_whitelist": ""})
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        raise Unrecognised(_reason(error)) from None
+    try:
+        return container, _first_audio(container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _first_audio(container: InputContainer) -> AudioStream:
+    tracks = container.streams.audio
+    if not tracks:
+        raise DecodeError("FFmpeg: there is no audio track")
+    # PyAV's types deny it, but a track of an unknown codec has no context.
+    stream = next((track for track in tracks if track.codec_context is not None), None)
+    if stream is None:
+        raise DecodeError("FFmpeg: the audio's codec is unknown")
+    if stream.codec_context.name == "flac":
+        # Else a damaged frame becomes a burst of noise.
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    return stream
+
+
+def _is_encrypted(packet: Packet[AudioStream], stream: AudioStream) -> bool:
+    return packet.has_sidedata("encryption_info") or "enc_key" in stream.metadata
+
+
+def _container_name(container: InputContainer, head: bytes) -> str:
+    """One of the names that FFmpeg gives to a family of containers, such as mov,mp4,m4a,3gp."""
+    family = container.format.name.split(",")
+    if family[0] == "matroska":
+        return "webm" if b"webm" in head[:64] else "matroska"
+    if family[0] != "mov":
+        return family[0]
+    brand = container.metadata.get("major_brand", "").strip().lower()
+    if brand in family:
+        return brand
+    return "mov" if brand == "qt" else "3gp" if brand.startswith("3gp") else "mp4"
+
+
+def _as_block(frame: AudioFrame) -> Samples:
+    """[samples, channels] float32 from planar or interleaved samples of any type."""
+    # Not frame.to_ndarray(): it knows no 64-bit integers, and reads beyond the end of the list
+    # of planes where there are just eight of them.
+    channels, planar = frame.layout.nb_channels, frame.format.is_planar
+    dtype = np.dtype(_DTYPES[frame.format.packed.name])
+    count = frame.samples * (1 if planar else channels)
+    planes = [
+        np.frombuffer(AudioPlane(frame, i), dtype, count)  # type: ignore[call-overload]
+        for i in range(channels if planar else 1)
+    ]
+    if planar:
+        return as_float(np.stack(planes, axis=1))
+    return as_float(planes[0].reshape(-1, channels)).copy()  # the frame's memory is FFmpeg's
+
+
+def _declared_duration(container: InputContainer, stream: AudioStream, head: bytes) -> float | None:
+    """Seconds that the header promises of this stream, or None where it does not say."""
+    family = container.format.name.split(",")[0]
+    if family == "matroska":
+        return _matroska_duration(container, stream)
+    if family == "mp3" and (samples := mp3_samples(head)):
+        return samples / stream.codec_context.sample_rate
+    if not stream.duration and (promised := wav_data_bytes(head)) and stream.bit_rate:
+        return 8 * promised / stream.bit_rate  # FFmpeg has seen that the file is shorter
+    if family not in _DECLARES_DURATION or not stream.duration or not stream.time_base:
+        return None
+    return float(stream.duration * stream.time_base)
+
+
+def _matroska_duration(container: InputContainer, stream: AudioStream) -> float | None:
+    """The track's tag where the writer left one; else the file's, if it is of one track.
+
+    Both say when the track ends, on a clock that it need not begin at 0.
+    """
+    begins = 0.0
+    if stream.start_time and stream.time_base:
+        begins = max(0.0, float(stream.start_time * stream.time_base))
+    if tag := stream.metadata.get("DURATION"):
+        try:
+            hours, minutes, seconds = (float(part) for part in tag.split(":"))
+        except ValueError:
+            return None
+        return 3600 * hours + 60 * minutes + seconds - begins
+    if container.duration and len(container.streams) == 1:
+        return container.duration / av.time_base - begins
+    return None
+
+
+def _seconds(packet: Packet[AudioStream]) -> float:
+    if not packet.duration or not packet.time_base:
+        return 0.0
+    return min(float(packet.duration * packet.time_base), _LONGEST_PACKET)
+
+
+def _reason(error: av.FFmpegError) -> str:
+    return f"FFmpeg: {error.strerror}"
