@@ -1,4 +1,4 @@
-"""The walls between the packages: imports go one way, functions stay small."""
+"""The walls between the packages: imports go one way."""
 
 from __future__ import annotations
 

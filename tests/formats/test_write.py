@@ -132,13 +132,13 @@ def test_ndjson_of_several_files_names_them() -> None:
 
 
 def test_rttm() -> None:
-    assert render(ONE, "rttm") == ("SPEAKER a_b.wav 1 0.480 1.520 <NA> <NA> speech 0.8765 <NA>\n")
+    assert render(ONE, "rttm") == ("SPEAKER a_b 1 0.480 1.520 <NA> <NA> speech 0.8765 <NA>\n")
     assert render(result(speech(0, 1), name=" "), "rttm").startswith("SPEAKER audio 1 ")
     fields = [line.split(" ") for line in render_many([ONE, TWO], "rttm").splitlines()]
     assert [row[1:3] for row in fields] == [
-        ["a_b.wav", "1"],
-        ['c_"d"_<&>_.wav', "1"],
-        ['c_"d"_<&>_.wav', "2"],
+        ["a_b", "1"],
+        ['c_"d"_<&>_', "1"],
+        ['c_"d"_<&>_', "2"],
     ]
 
 

@@ -7,7 +7,7 @@ import math
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from vad.errors import DataError, FormatError
 from vad.evaluation.metrics import Labels
 from vad.evaluation.timing import Interval
 from vad.formats import Interval as Mark
-from vad.formats import read_labels
+from vad.formats import read_labels, recording_ids
 from vad.frames import FRAMES_PER_SECOND
-from vad.training.corpora import AUDIO_SUFFIXES
+from vad.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 
 INDEX = "labels.jsonl"
-Elsewhere = dict[str, list[Path]]  # audio by its name without the suffix
+Elsewhere = dict[str, list[Path]]  # audio by what label files may call it
 LABEL_FORMATS = {".rttm": "rttm", ".textgrid": "textgrid", ".txt": "audacity"}
 
 # Labels that name what is not speech, as aligners, TIMIT, festvox and this library write them.
@@ -84,7 +84,7 @@ def load_sets(
             or a wanted set is not there.
     """
     files: dict[str, dict[str, LabelledFile]] = {}
-    elsewhere = _by_stem(audio)
+    elsewhere = _by_name(audio)
     for source in sources:
         for name, file in _read(source, elsewhere):
             of_set = files.setdefault(name, {})
@@ -183,28 +183,35 @@ def _labelled_by(path: Path, elsewhere: Elsewhere) -> Iterator[LabelledFile]:
             for mark in marks
             if mark.file in (None, name) and mark.label.strip().lower() not in NOT_SPEECH
         )
-        yield LabelledFile(audio.name, audio, speech)
+        yield LabelledFile(str(PurePosixPath(name).parent / audio.name), audio, speech)
 
 
-def _audio_of(path: Path, stem: str, elsewhere: Elsewhere) -> Path | None:
-    """The audio of that name in the folder of a label file, else in the other folders given."""
-    found = (entry for entry in path.parent.iterdir() if entry.stem == stem)
-    beside = [each for each in sorted(found) if each.suffix.lower() in AUDIO_SUFFIXES]
-    if beside:
-        return beside[0]
-    others = elsewhere.get(stem, [])
+def _audio_of(path: Path, name: str, elsewhere: Elsewhere) -> Path | None:
+    """The audio of that name beside a label file, or below, else in the other folders given."""
+    *folders, last = name.split("/")
+    folder = path.parent.joinpath(*folders)
+    if folder.is_dir() and ".." not in folders:
+        beside = [each for each in sorted(folder.iterdir()) if _is_sound(each)]
+        if found := [each for each in beside if last in recording_ids(each.name)]:
+            return found[0]
+    others = elsewhere.get(name, [])
     if len(others) > 1:
         named = " and ".join(map(str, others))
-        raise DataError(f"{path}: which audio is {stem}? There are {named}")
+        raise DataError(f"{path}: which audio is {name}? There are {named}")
     return others[0] if others else None
 
 
-def _by_stem(folders: Iterable[Path]) -> Elsewhere:
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES | VIDEO_SUFFIXES
+
+
+def _by_name(folders: Iterable[Path]) -> Elsewhere:
     found: Elsewhere = {}
     for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in AUDIO_SUFFIXES:
-                found.setdefault(path.stem, []).append(path)
+        for path in filter(_is_sound, sorted(folder.rglob("*"))):
+            below = path.relative_to(folder).as_posix()
+            for name in recording_ids(path.name) | recording_ids(below):
+                found.setdefault(name, []).append(path)
     return found
 
 

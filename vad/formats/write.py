@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from vad.errors import ParameterError
 from vad.frames import HOP_MS
+from vad.suffixes import distinct_stems, without_suffix
 
 if TYPE_CHECKING:
     from vad.segments import Segment, Segments
@@ -76,8 +79,8 @@ def _named(file: str | None) -> dict[str, str]:
 
 
 def _printable(name: str) -> str:
-    """On one line, and without what UTF-8 cannot hold (undecodable bytes of a file name)."""
-    return " ".join(name.encode("utf-8", "replace").decode().split())
+    """On one line, and with escapes for what UTF-8 cannot hold (undecodable bytes of a name)."""
+    return " ".join(name.encode("utf-8", "backslashreplace").decode().split())
 
 
 def _head(result: Segments) -> dict[str, Any]:
@@ -152,12 +155,38 @@ def _write_csv(results: Sequence[Segments]) -> str:
 
 
 def _write_rttm(results: Sequence[Segments]) -> str:
-    # Field by field: https://github.com/nryant/dscore#rttm
+    ids = rttm_ids([result.name for result in results])
+    return "".join(rttm_lines(result, id) for result, id in zip(results, ids, strict=True))
+
+
+def rttm_ids(names: Sequence[str]) -> list[str]:
+    """What RTTM calls recordings of these names: without suffix, and without spaces.
+
+    NIST asks for the name of the waveform file without path or extension. Where that would join
+    two recordings, as of `a.wav` and `a.mp3`, each keeps its whole name.
+    """
+    stems = distinct_stems([_printable(name) for name in names])
+    plain = [stem.replace(" ", "_") for stem in stems]
+    if len(set(plain)) < len(set(stems)):  # "a b" beside "a_b"
+        plain = [stem.replace(" ", "%20") for stem in stems]
+    return [each or "audio" for each in plain]
+
+
+def recording_ids(name: str) -> set[str]:
+    """All that `rttm_ids` may call a recording of this name, and the name itself."""
+    plain = _printable(name)
+    return {name, without_suffix(name)} | {
+        each.replace(" ", space)
+        for each in (plain, without_suffix(plain))
+        for space in ("_", "%20")
+    }
+
+
+def rttm_lines(result: Segments, id: str) -> str:
+    """One recording's speech, in the fields of https://github.com/nryant/dscore#rttm."""
     return "".join(
-        f"SPEAKER {_printable(result.name).replace(' ', '_') or 'audio'} {each.channel + 1}"
-        f" {each.start:.3f} {each.end - each.start:.3f} <NA> <NA> speech"
-        f" {each.confidence:.{_DIGITS}f} <NA>\n"
-        for result in results
+        f"SPEAKER {id} {each.channel + 1} {each.start:.3f} {each.end - each.start:.3f}"
+        f" <NA> <NA> speech {each.confidence:.{_DIGITS}f} <NA>\n"
         for each in result.speech
     )
 
@@ -282,3 +311,23 @@ MEDIA_TYPES: Mapping[str, str] = {
     "textgrid": "text/praat-textgrid",
     "audacity": "text/x-audacity-labels",
 }
+# How files of each format end; the first of several is the one to write.
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "json": (".json",),
+    "ndjson": (".ndjson", ".jsonl"),
+    "rttm": (".rttm",),
+    "srt": (".srt",),
+    "vtt": (".vtt", ".webvtt"),
+    "csv": (".csv",),
+    "textgrid": (".TextGrid",),
+    "audacity": (".txt",),
+}
+# One recording a file: their readers know no other way to tell recordings apart.
+SINGLE = frozenset({"srt", "vtt", "textgrid", "audacity"})
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """The format that a file's name tells, if any."""
+    suffix = PurePath(path).suffix.lower()
+    known = ((name, one) for name, suffixes in SUFFIXES.items() for one in suffixes)
+    return next((name for name, one in known if one.lower() == suffix), None)

@@ -25,15 +25,12 @@ from numpy.typing import NDArray
 from vad.audio import load_mono
 from vad.errors import AudioError, DataError, MissingExtra
 from vad.frames import SAMPLE_RATE
+from vad.suffixes import AUDIO_SUFFIXES
 from vad.training.licences import read_copyright
 from vad.training.values import names_a_folder
 
 Kind = Literal["speech", "noise", "music", "rir"]
 KINDS: tuple[Kind, ...] = ("speech", "noise", "music", "rir")
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aiff", ".aif")
-    + (".gsm", ".g722", ".amr", ".sph", ".wv")
-)
 Interval = tuple[float, float]
 
 

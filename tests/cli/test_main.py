@@ -13,11 +13,12 @@ import pytest
 import soundfile as sf
 from typer.testing import CliRunner, Result
 
-from vad import __version__, cli
+from vad import __version__
+from vad.cli.main import app
 
 
 def vad(*words: str, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(cli.app, list(words), input=stdin)
+    return CliRunner().invoke(app, list(words), input=stdin)
 
 
 def main(*words: str) -> tuple[int, str, str]:
@@ -26,7 +27,7 @@ def main(*words: str) -> tuple[int, str, str]:
         [sys.executable, "-m", "vad.cli", *words],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     return done.returncode, done.stdout, done.stderr
@@ -47,8 +48,8 @@ def test_bad_files_get_a_line_each_and_good_ones_their_answer(
     assert code == 2
     lines = err.splitlines()
     assert len(lines) == len(bad)
-    for line, file in zip(lines, bad, strict=True):
-        assert line.startswith(f"vad: {file}: ")
+    for file in bad:
+        assert any(line.startswith(f"vad: {file}: ") for line in lines)
     (found,) = json.loads(out)["results"]
     assert found["file"] == "speech.opus"
     assert any(segment["label"] == "speech" for segment in found["segments"])
@@ -58,7 +59,7 @@ def test_truncated_file_warns_and_succeeds(data_dir: Path) -> None:
     code, out, err = main("detect", str(data_dir / "truncated.mp3"), "-f", "rttm")
     assert code == 0
     assert "warning: audio breaks off" in err
-    assert out.startswith("SPEAKER truncated.mp3 1 ")
+    assert out.startswith("SPEAKER truncated 1 ")
 
 
 def test_pipe_gets_json_by_default(data_dir: Path) -> None:
@@ -70,7 +71,7 @@ def test_pipe_gets_json_by_default(data_dir: Path) -> None:
 def test_closed_standard_input_is_one_line(data_dir: Path) -> None:
     command = f"{sys.executable} -m vad.cli detect - {data_dir / 'speech.opus'} <&-"
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 2
     assert done.stderr == "vad: -: standard input is closed\n"
@@ -80,7 +81,7 @@ def test_closed_standard_input_is_one_line(data_dir: Path) -> None:
 def test_closed_standard_output_is_one_line(data_dir: Path) -> None:
     command = f"{sys.executable} -m vad.cli detect {data_dir / 'speech.opus'} >&-"
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 2
     assert done.stderr == "vad: output: standard output is closed: name a file\n"

@@ -1,0 +1,302 @@
+"""Nothing is lost: what is written where, what is refused, and that no file is half-written."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vad.cli import output
+from vad.cli.main import app
+from vad.cli.output import check_target, print_whole, write_whole
+from vad.errors import ParameterError
+from vad.formats import FORMATS, SUFFIXES
+
+ROOT = Path(__file__).parents[2]
+
+
+def vad(*words: str | Path) -> tuple[int, str, str]:
+    """Exit code, standard output, and what went wrong."""
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    wrong = done.stderr + ("" if done.exception is None else str(done.exception))
+    return done.exit_code, done.stdout, wrong
+
+
+@pytest.fixture
+def tree(tmp_path: Path, data_dir: Path) -> Path:
+    """Two recordings of one name in different folders, one of them twice, and something else."""
+    sound = (data_dir / "speech.opus").read_bytes()
+    for name in ("a/talk.opus", "b/talk.opus", "b/talk.webm", "b/.hidden.wav", "b/notes.md"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sound if path.suffix != ".md" else b"# Notes\n")
+    return tmp_path / "tree"
+
+
+@pytest.fixture
+def recording(tmp_path: Path, data_dir: Path) -> Path:
+    path = tmp_path / "talk.opus"
+    path.write_bytes((data_dir / "speech.opus").read_bytes())
+    return path
+
+
+def aliases(recording: Path) -> list[Path]:
+    """The same file by other names, each of which may be written by its suffix."""
+    link, hard = recording.with_name("link.json"), recording.with_name("hard.json")
+    link.symlink_to(recording)
+    os.link(recording, hard)
+    return [link, hard, Path(os.path.relpath(link))]
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["input", "bystander"])
+def test_a_recording_is_never_written_over(recording: Path, data_dir: Path, given: bool) -> None:
+    before = recording.read_bytes()
+    heard = recording if given else data_dir / "speech.mp3"
+    for target in [recording, *aliases(recording)]:
+        for options in ((), ("-f", "json")):
+            code, out, wrong = vad("detect", heard, "-o", target, *options)
+            assert code, target
+            assert out == ""
+            assert "output" in wrong
+            assert recording.read_bytes() == before
+
+
+def test_a_plot_is_no_way_round(tmp_path: Path, recording: Path) -> None:
+    disguised = tmp_path / "talk.png"
+    os.link(recording, disguised)
+    for words in (("detect", disguised, "--plot"), ("plot", disguised, "-o")):
+        code, _, wrong = vad(*words, disguised)
+        assert code
+        assert "one of the recordings" in wrong
+    assert disguised.read_bytes() == recording.read_bytes()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_name_tells_the_format(recording: Path, tmp_path: Path, format: str) -> None:
+    for suffix in SUFFIXES[format]:
+        named, asked = tmp_path / f"named{suffix}", tmp_path / "asked"
+        assert vad("detect", recording, "-o", named)[0] == 0
+        assert vad("detect", recording, "-o", asked, "-f", format)[0] == 0
+        assert named.read_bytes() == asked.read_bytes() != b""
+
+
+def test_a_name_that_disagrees_or_tells_nothing_is_refused(recording: Path, tmp_path: Path) -> None:
+    for name, options, said in (
+        ("a.srt", ("-f", "json"), "is json, but a.srt is named as srt"),
+        ("a.xyz", (), "tells no format"),
+        ("a", (), "tells no format"),
+    ):
+        code, _, wrong = vad("detect", recording, "-o", tmp_path / name, *options)
+        assert code
+        assert said in wrong
+        assert not (tmp_path / name).exists()
+    assert vad("detect", recording, "-o", tmp_path / "a.txt", "-f", "rttm")[0] == 0
+
+
+def test_files_of_one_name_stay_apart(tree: Path) -> None:
+    _, rttm, _ = vad("detect", "-r", tree, "-f", "rttm")
+    _, table, _ = vad("detect", "-r", tree, "-f", "csv")
+    _, answers, _ = vad("detect", "-r", tree, "-f", "json")
+    ids = {line.split()[1] for line in rttm.splitlines()}
+    names = {line.split(",")[0] for line in table.splitlines()[1:]}
+    assert ids == {"a/talk", "b/talk.opus", "b/talk.webm"}
+    assert names == {"a/talk.opus", "b/talk.opus", "b/talk.webm"}
+    assert {each["file"] for each in json.loads(answers)["results"]} == names
+    # Named one by one, they are told apart from the folder that holds all.
+    given = [tree / name for name in sorted(names)]
+    assert vad("detect", *given, "-f", "csv")[1] == table
+
+
+def test_a_file_for_each_recording(tree: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "out"
+    code, out, wrong = vad("detect", "-r", tree, "--output-dir", folder, "-f", "textgrid")
+    assert (code, out) == (0, "")
+    assert "3 recordings; passed over: 1 hidden, 1 .md" in wrong
+    made = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    assert made == ["a/talk.TextGrid", "b/talk.opus.TextGrid", "b/talk.webm.TextGrid"]
+
+
+@pytest.mark.parametrize("format", ["srt", "vtt", "textgrid", "audacity"])
+def test_several_recordings_are_no_one_subtitle_file(
+    tree: Path, tmp_path: Path, format: str
+) -> None:
+    target = tmp_path / f"all{SUFFIXES[format][0]}"
+    for options in (("-f", format), ("-o", target)):
+        code, out, wrong = vad("detect", "-r", tree, *options)
+        assert code
+        assert out == ""
+        assert "--output-dir" in wrong
+    assert not target.exists()
+
+
+def test_a_folder_wants_recursive(tree: Path, recording: Path) -> None:
+    code, out, wrong = vad("detect", tree, recording, "-f", "rttm")
+    assert code == 2
+    assert f"{tree}: is a folder: add --recursive (-r)" in wrong
+    assert out.startswith("SPEAKER talk 1")
+    (tree / "empty").mkdir()
+    code, _, wrong = vad("detect", "-r", tree / "empty")
+    assert code == 2
+    assert "no recordings in it" in wrong
+
+
+def test_each_recording_once(recording: Path) -> None:
+    again = recording.parent / "." / recording.name
+    _, table, _ = vad("detect", recording, again, recording.parent, "-r", "-f", "csv")
+    _, once, _ = vad("detect", recording, "-f", "csv")
+    assert table == once
+
+
+def test_pieces_equal_the_whole(tree: Path, tmp_path: Path) -> None:
+    """What goes out as it comes is what a file gets in the end."""
+    for format in ("rttm", "csv", "ndjson"):
+        target = tmp_path / f"all.{format}"
+        assert vad("detect", "-r", tree, "-o", target)[0] == 0
+        assert vad("detect", "-r", tree, "-f", format)[1] == target.read_text()
+
+
+def test_jobs_do_not_change_the_answer(tree: Path) -> None:
+    answers = {vad("detect", "-r", tree, "-f", "json", "-j", jobs)[1] for jobs in "13"}
+    assert len(answers) == 1
+
+
+# ---------------------------------------------------------------- writing
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("before")
+    path.chmod(0o640)
+
+    def fail(*paths: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output.os, "replace", fail)
+        with pytest.raises(KeyboardInterrupt):
+            write_whole(path, b"after")
+    assert path.read_text() == "before"
+    write_whole(path, b"after")
+    assert path.read_text() == "after"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link_and_a_device_a_device(tmp_path: Path) -> None:
+    target, link = tmp_path / "a.json", tmp_path / "b.json"
+    target.write_text("before")
+    link.symlink_to(target)
+    write_whole(link, b"after")
+    assert link.is_symlink()
+    assert target.read_text() == "after"
+    write_whole(Path(os.devnull), b"gone")
+    assert not Path(os.devnull).is_file()
+
+
+def test_what_was_written_before_may_be_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    check_target("output", path)
+    path.write_bytes(b"RIFF\0\0\0\0WAVE")
+    with pytest.raises(ParameterError, match="no text"):
+        check_target("output", path)
+
+
+@pytest.mark.parametrize(
+    ("format", "shown"),
+    [("json", '"d\\u00e9j\\u00e0 \\ud83d\\ude00"'), ("csv", '"d\\xe9j\\xe0 \\U0001f600"')],
+)
+def test_what_the_output_cannot_show_is_escaped(
+    format: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    print_whole('"déjà 😀"', format)
+    assert raw.getvalue().decode() == shown
+    if format == "json":
+        assert json.loads(raw.getvalue()) == "déjà 😀"
+
+
+# ---------------------------------------------------------------- as a process
+
+
+def start(*words: str | Path, **more: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "vad.cli", *map(str, words)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, **{"stdout": pipe, "stderr": pipe, **more})  # type: ignore[call-overload, no-any-return]
+
+
+def test_names_that_are_no_utf_8_and_an_ascii_output(tmp_path: Path, data_dir: Path) -> None:
+    sound = (data_dir / "speech.opus").read_bytes()
+    try:
+        for name in (b"\xff.opus", b"\xfe.opus", "é.opus".encode()):
+            Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(sound)
+    except OSError:
+        pytest.skip("file names are UTF-8 here")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for format in ("csv", "json", "rttm"):
+        process = start("detect", "-r", tmp_path, "-f", format, env=environment)
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, b"")
+        if format == "json":
+            names = {each["file"] for each in json.loads(out)["results"]}
+            assert names == {"\\udcff.opus", "\\udcfe.opus", "é.opus"}
+        else:
+            assert b"\\udcff" in out
+            assert b"\\xe9" in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line(recording: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        process = start("detect", recording, stdout=full)
+        _, err = process.communicate()
+    assert process.returncode == 2
+    assert err == b"vad: No space left on device\n"
+
+
+def test_a_reader_that_has_had_enough_is_no_error(recording: Path) -> None:
+    command = f"{sys.executable} -m vad.cli detect {recording} | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == (b"{", b"")
+
+
+def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, recording: Path) -> None:
+    """One recording is done, the other a pipe that never ends."""
+    os.mkfifo(tmp_path / "endless.wav")
+    folder, whole = tmp_path / "out", tmp_path / "all.json"
+    stop = threading.Event()
+
+    def feed() -> None:
+        with open(tmp_path / "endless.wav", "wb") as pipe:
+            stop.wait(60)
+            pipe.write(b"")
+
+    feeder = threading.Thread(target=feed, daemon=True)
+    feeder.start()
+    words = ("detect", recording, tmp_path / "endless.wav", "-j", "2")
+    for options in (("--output-dir", folder), ("-o", whole)):
+        process = start(*words, *options)
+        for _ in range(600):
+            if process.poll() is not None or (folder / "talk.json").exists():
+                break
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.communicate()[1] == b""
+    stop.set()
+    assert [path.name for path in folder.iterdir()] == ["talk.json"]
+    assert json.loads((folder / "talk.json").read_text())["segments"]
+    assert not whole.exists()

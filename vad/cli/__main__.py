@@ -1,0 +1,3 @@
+from vad.cli.main import main
+
+main()

@@ -1,0 +1,95 @@
+"""`vad`: detect, plot, serve, train, eval, export, data.
+
+Exit codes: 0 all went well; 1 something unforeseen; 2 bad usage or input, each with one line
+on standard error; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from vad import __version__
+from vad.cli.detect import detect
+from vad.cli.export import export
+from vad.cli.plot import plot
+from vad.cli.serve import serve
+from vad.cli.terminal import complain
+from vad.errors import VadError
+from vad.evaluation.command import evaluate_command
+from vad.training.command import data_app
+from vad.training.train_command import train
+
+INTERRUPTED = 130
+
+# Plain help, for the boxes of the other kind cut off the names of options at 80 columns.
+app = typer.Typer(
+    name="vad",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"convad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave."),
+    ] = False,
+) -> None:
+    """Find where people speak in audio."""
+
+
+app.command("detect")(detect)
+app.command("plot")(plot)
+app.command("serve")(serve)
+app.command("export")(export)
+app.command("eval")(evaluate_command)
+app.add_typer(data_app, name="data")
+app.command("train")(train)
+
+
+def main() -> None:
+    """Entry point: our errors, and files that can't be read, become one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal or pipe cannot show is escaped, and is not the end of the work.
+            stream.reconfigure(errors="backslashreplace")
+    code: int | str | None = 0
+    try:
+        app()
+    except SystemExit as error:
+        code = error.code
+    except BrokenPipeError:  # `vad detect … | head`: the reader has had enough
+        pass
+    except (VadError, OSError) as error:
+        complain(error)
+        code = 2
+    _leave(code)
+
+
+def _leave(code: int | str | None) -> NoReturn:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:  # else Python would try again, and say so in its own way
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not code and not isinstance(error, BrokenPipeError):
+            complain(error)
+            code = 2
+    if code == INTERRUPTED:
+        os._exit(INTERRUPTED)  # now: other threads may be in the middle of a recording
+    sys.exit(code)

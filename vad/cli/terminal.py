@@ -1,0 +1,99 @@
+"""What commands say on standard error: one line for each problem, a bar while they work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from vad.audio import AudioReader
+
+errors = Console(stderr=True)
+
+
+def complain(problem: object, file: str = "") -> None:
+    """One line: `vad: file: what is wrong`, the file named once."""
+    text = str(problem)
+    if isinstance(problem, OSError) and problem.strerror:
+        text, file = problem.strerror, str(problem.filename or file)
+    named = not file or text.startswith((f"{file} ", f"{file}:"))
+    line = text if named else f"{file}: {text}"
+    line = line.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
+    errors.print(f"vad: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """As 1:02:03 or 2:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Meter:
+    """How far a command is; drawn anew several times a second from what its readers have read.
+
+    Args:
+        files: how many there are to do.
+    """
+
+    def __init__(self, files: int) -> None:
+        self.files, self.done = files, 0
+        self._reading: dict[str, AudioReader] = {}
+        self._began = time.monotonic()
+
+    def start(self, name: str, reader: AudioReader) -> None:
+        self._reading[name] = reader
+
+    def finish(self, name: str) -> None:
+        self._reading.pop(name, None)
+        self.done += 1
+
+    def share(self) -> float | None:
+        """Of all there is to do, 0 to 1; None where a single recording does not tell its length."""
+        reading = list(self._reading.values())
+        if self.files == 1 and reading and not reading[0].length:
+            return None
+        shares = [min(1.0, each.samples / each.length) for each in reading if each.length]
+        return (self.done + sum(shares)) / max(1, self.files)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        share, reading = self.share(), dict(self._reading)
+        name = next(iter(reading), "")
+        if self.files > 1:
+            name = (
+                f"{self.done} of {self.files}, {name}" if name else f"{self.done} of {self.files}"
+            )
+        spent = time.monotonic() - self._began
+        if share is None:
+            (reader,) = reading.values()
+            state = f"{clock(reader.samples / reader.info.sample_rate)} done"
+        else:
+            state = f"{share:4.0%}"
+            if share > 0.02 and spent > 2:
+                state += f", {clock(spent / share - spent)} left"
+        row = Table.grid(padding=(0, 1))
+        row.add_column(no_wrap=True, max_width=max(10, options.max_width - 45), overflow="ellipsis")
+        row.add_column(width=20)
+        row.add_column(no_wrap=True)
+        bar = ProgressBar(total=None if share is None else 1.0, completed=share or 0.0, width=20)
+        row.add_row(Text(name), bar, Text(state))
+        yield row
+
+
+@contextmanager
+def meter(files: int) -> Iterator[Meter]:
+    """A meter on standard error that vanishes when done; drawn on a terminal only."""
+    shown = Meter(files)
+    if not errors.is_terminal:
+        yield shown
+        return
+    with Live(shown, console=errors, transient=True, refresh_per_second=8):
+        yield shown
