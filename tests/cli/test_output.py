@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -273,30 +272,17 @@ def test_a_reader_that_has_had_enough_is_no_error(recording: Path) -> None:
 
 
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, recording: Path) -> None:
-    """One recording is done, the other a pipe that never ends."""
-    os.mkfifo(tmp_path / "endless.wav")
-    folder, whole = tmp_path / "out", tmp_path / "all.json"
-    stop = threading.Event()
-
-    def feed() -> None:
-        with open(tmp_path / "endless.wav", "wb") as pipe:
-            stop.wait(60)
-            pipe.write(b"")
-
-    feeder = threading.Thread(target=feed, daemon=True)
-    feeder.start()
-    words = ("detect", recording, tmp_path / "endless.wav", "-j", "2")
+    """One recording gets done, the other is a pipe that never says anything."""
+    endless, folder, whole = tmp_path / "endless.wav", tmp_path / "out", tmp_path / "all.json"
+    os.mkfifo(endless)
     for options in (("--output-dir", folder), ("-o", whole)):
-        process = start(*words, *options)
-        for _ in range(600):
-            if process.poll() is not None or (folder / "talk.json").exists():
-                break
-            time.sleep(0.1)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert process.communicate()[1] == b""
-    stop.set()
+        process = start("detect", recording, endless, "-j", "2", *options)
+        with open(endless, "wb"):  # waits until it is being read
+            while options[1] == folder and not (folder / "talk.json").exists():
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60) == (b"", b"")
+        assert process.returncode == 130
     assert [path.name for path in folder.iterdir()] == ["talk.json"]
     assert json.loads((folder / "talk.json").read_text())["segments"]
     assert not whole.exists()
