@@ -14,9 +14,11 @@ async def main(recording: wave.Wave_read) -> None:
         form = {"type": "audio/pcm", "rate": 24000}
         audio = {"input": {"format": form, "turn_detection": detection}}
         await connection.session.update(session={"type": "realtime", "audio": audio})
-        # The samples are of 16 kHz: heard as 24 kHz they run faster, which is still speech.
-        for _ in range(20):
-            block = base64.b64encode(recording.readframes(4800)).decode()
+        # The samples are of 16 kHz: heard as 24 kHz they run faster, which is still speech. As
+        # from a microphone silence follows, or the end of the turn would never be heard.
+        samples = recording.readframes(recording.getnframes()) + bytes(2 * 24000)
+        for start in range(0, len(samples), 9600):  # 200 ms
+            block = base64.b64encode(samples[start : start + 9600]).decode()
             await connection.input_audio_buffer.append(audio=block)
         async for event in connection:
             print(event.type)

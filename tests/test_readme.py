@@ -55,7 +55,12 @@ def execute(block: Block, environment: dict[str, str]) -> str:
     # `vad` and `python` are those of the tests' own environment.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**environment, "PATH": path}
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**environment, "PATH": path},
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -81,6 +86,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             stdout=out,
             stderr=out,
             cwd=ROOT,
+            # A block that waits for what never comes shall hang, not be ended for it.
+            env={**os.environ, "VAD_STREAM_IDLE_S": "3600"},
         )
     try:
         for _ in range(300):
