@@ -1,129 +1,140 @@
-// A file: uploaded, shown, played, computed again when a slider moves.
+// The open recording: shown, played, looked at closely, saved.
 
-import { detect, render } from "./api.js";
-import { peaksOf, Series } from "./recording.js";
+import { audio, segments, spectrogram } from "./api.js";
+import { BANDS, Heat, hopOf } from "./chart/heat.js";
+import { union } from "./coverage.js";
+import { pictureOf } from "./picture.js";
+import { save } from "./save.js";
 import * as screen from "./screen.js";
 import { percent } from "./text.js";
 
-const PAUSE_MS = 150; // of a slider, before the server is asked again
-const SHORTEST_VIEW_S = 0.5;
-const LEAD = 0.1; // share of the view that stays ahead of the playhead
+const PAUSE_MS = 120; // of a slider, before the server is asked again
+const PICTURE_MS = 60; // least time between two pictures while an analysis goes on
 
 export class FileMode {
   #parts;
-  #shown = null; // {file, duration, peaks, probabilities, segments}
-  #view = { from: 0, to: 1 };
-  #task = new AbortController();
   #timer = 0;
+  #drawn = 0;
+  #task = new AbortController();
+  #heat = false; // whether spectrograms are wanted
+  item = null;
 
-  /** parts: chart, list, player, settings. */
+  /** parts: chart, marks, minimap, list, player, settings, queue, view. */
   constructor(parts) {
     this.#parts = parts;
   }
 
-  get file() {
-    return this.#shown?.file ?? null;
-  }
-
-  /** Sends a file to the server and shows what it finds. */
-  async open(file) {
-    const signal = this.#newTask();
-    screen.say(`Sending ${file.name} …`);
-    const answer = await detect(file, this.#parts.settings.params, {
-      probabilities: true,
-      signal,
-      onProgress: (share) => {
-        screen.say(share < 1 ? `Sending: ${percent(share)}` : "Listening …");
-      },
+  /** Opens a recording, whether or not it has been analysed. */
+  open(item) {
+    const { player, view, settings } = this.#parts;
+    this.#newTask();
+    this.item = item;
+    player.load(item.file, () => {
+      screen.say("The browser can’t play this format: the server turns it into WAV …");
+      return audio(item.file, settings.asked, null);
     });
-    this.show({
-      file,
-      duration: answer.duration,
-      peaks: new Series(),
-      probabilities: Series.of(answer.frames.probabilities),
-      segments: speechOf(answer),
-    });
-    screen.showAnswerTime(answer.timing, answer.duration);
-    this.#tell(answer.warnings);
-    await this.#addWaveform(answer);
-  }
-
-  /** Shows a result, wherever it comes from. */
-  show(result) {
-    this.#shown = result;
-    this.#view = { from: 0, to: Math.max(result.duration, SHORTEST_VIEW_S) };
-    this.#parts.player.load(result.file);
     screen.setMode("file");
-    screen.$("source").textContent = result.file.name;
-    screen.$("seek").max = result.duration;
-    screen.$("play").disabled = false;
-    this.#showSegments();
+    screen.$("source").textContent = item.name;
+    view.extend(0);
+    this.changed(item);
     this.moved(0);
+    this.#catchUp();
   }
 
-  /** The sliders moved. */
+  /** More is known of a recording. */
+  changed(item) {
+    if (item !== this.item) return;
+    const { view } = this.#parts;
+    this.#tell();
+    if (item.status === "done") {
+      view.extend(item.duration);
+      this.#showSegments();
+      this.#addHeat();
+      this.moved(this.#parts.player.time);
+    } else if (performance.now() - this.#drawn > PICTURE_MS) {
+      this.#drawn = performance.now();
+      view.extend(item.duration);
+      this.#showSegments();
+    }
+  }
+
+  /** The thresholds moved: the open recording first, then the others. */
   settingsChanged(onFailure) {
     this.draw();
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#again().catch(onFailure), PAUSE_MS);
+    this.#timer = setTimeout(() => this.#renew().catch(onFailure), PAUSE_MS);
   }
 
   /** The playhead moved. */
   moved(time) {
-    const { from, to } = this.#view;
-    const lead = LEAD * (to - from);
-    if (time < from || time > to - lead) this.#look(time - lead, time - lead + (to - from));
-    const at = this.#shown.segments.find(({ start, end }) => start <= time && time < end);
-    this.#parts.list.mark(at?.id ?? null);
-    screen.setLight(at !== undefined);
+    if (!this.item) return;
+    const { list, marks, view } = this.#parts;
+    if (this.#parts.player.playing) view.follow(time);
+    const at = this.item.segments.filter(({ start, end }) => start <= time && time < end);
+    list.mark(at);
+    screen.setLight(at.length > 0);
     screen.setClock(time);
     screen.$("seek").value = time;
     screen.$("seek").setAttribute("aria-valuetext", screen.$("clock-time").textContent);
-    this.draw();
-  }
-
-  /** Shows 1 / factor of what is seen now, around the playhead if that is seen. */
-  zoom(factor) {
-    const { from, to } = this.#view;
-    const { time } = this.#parts.player;
-    const centre = from <= time && time <= to ? time : (from + to) / 2;
-    this.#look(centre - (centre - from) / factor, centre + (to - centre) / factor);
-    this.draw();
-  }
-
-  /** Moves the view by a share of its width. */
-  pan(share) {
-    const { from, to } = this.#view;
-    const shift = share * (to - from);
-    this.#look(from + shift, to + shift);
-    this.draw();
+    marks.playhead = time;
   }
 
   draw() {
-    const { player, settings, chart } = this.#parts;
-    const { thresholds } = settings;
-    chart.draw({ ...this.#shown, ...this.#view, thresholds, playhead: player.time, live: false });
+    if (!this.item) return;
+    const { settings, chart, minimap, view } = this.#parts;
+    const { from, to } = view;
+    const channels = this.item.channels.map((c) => ({ ...c, heat: this.#heat ? c.heat : null }));
+    chart.draw({ channels, from, to, thresholds: settings.thresholds, live: false });
+    minimap.draw();
+  }
+
+  async toggleHeat() {
+    this.#heat = !this.#heat;
+    screen.$("heat").setAttribute("aria-pressed", String(this.#heat));
+    this.draw();
+    await this.#addHeat();
   }
 
   /** Saves the segments in one of the server's formats. */
   async download(format, suffix) {
-    const { file } = this.#shown;
-    const blob = await render(file, this.#parts.settings.params, format);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = `${file.name.replace(/\.[^.]*$/, "")}.${suffix}`;
-    link.click();
-    // Not at once: the browser begins to read after this.
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    screen.say(`Saved ${link.download}.`);
+    const { item } = this;
+    const { segmentation } = this.#parts.settings;
+    this.#save(await segments(await this.#heard(), segmentation, format), `${item.stem}.${suffix}`);
   }
 
-  /** Drops whatever is still under way. */
+  /** Saves only what is spoken. */
+  async downloadSpeech() {
+    const { item } = this;
+    screen.say("Cutting out the speech …");
+    const spans = union([item.segments]);
+    this.#save(await audio(item.file, this.#parts.settings.asked, spans), `${item.stem}.speech.wav`);
+  }
+
+  async downloadPicture() {
+    const { item } = this;
+    const title = `${item.name} · ${this.#found()}`;
+    this.#save(await pictureOf(screen.$("chart"), title), `${item.stem}.png`);
+  }
+
+  /** Leaves the open recording; it stays in the list. */
   leave() {
     this.#newTask();
     clearTimeout(this.#timer);
     this.#parts.player.unload();
-    this.#shown = null;
+    this.item = null;
+  }
+
+  /** What the server needs of the open recording; of a live one, after it has heard it again. */
+  async #heard() {
+    if (!this.item.heard) {
+      await this.#parts.queue.settled(this.item);
+    }
+    return this.item.heard;
+  }
+
+  #save(blob, name) {
+    save(blob, name);
+    screen.say(`Saved ${name}.`);
   }
 
   /** Only the newest request counts; the one before is called off. */
@@ -133,58 +144,69 @@ export class FileMode {
     return this.#task.signal;
   }
 
-  async #again() {
-    const { file } = this.#shown;
+  async #renew() {
+    const { queue } = this.#parts;
     const signal = this.#newTask();
-    const answer = await detect(file, this.#parts.settings.params, { signal });
-    this.#shown.segments = speechOf(answer);
-    this.#showSegments();
-    screen.showAnswerTime(answer.timing, answer.duration);
-    this.#tell(answer.warnings);
-    this.moved(this.#parts.player.time);
-  }
-
-  async #addWaveform({ duration }) {
-    const shown = this.#shown;
-    const peaks = await peaksOf(shown.file, duration);
-    if (shown !== this.#shown) return; // another file came meanwhile
-    if (peaks) {
-      shown.peaks = peaks;
-      this.draw();
-    } else {
-      screen.say(
-        `${screen.$("status").textContent} The browser can’t draw this file’s waveform; the result is complete.`,
-      );
+    const first = this.item;
+    for (const item of [first, ...queue.items.filter((other) => other !== first)]) {
+      if (item && (await queue.renew(item, signal))) queue.tell(item);
     }
   }
 
+  /** A recording that was not open when the thresholds moved. */
+  async #catchUp() {
+    const { item } = this;
+    if (item.status === "done" && item.heard && (await this.#parts.queue.renew(item, this.#task.signal))) {
+      this.#parts.queue.tell(item);
+    }
+  }
+
+  async #addHeat() {
+    const { item } = this;
+    if (!this.#heat || !item || item.status !== "done" || item.channels[0].heat || item.drawing) return;
+    item.drawing = true;
+    screen.say("Drawing the spectrogram …");
+    try {
+      const hop = hopOf(item.duration);
+      const levels = await spectrogram(item.file, this.#parts.settings.asked, hop);
+      const size = levels.length / item.channels.length;
+      item.channels.forEach((channel, i) => {
+        channel.heat = new Heat(levels.subarray(i * size, (i + 1) * size), hop, BANDS);
+      });
+    } finally {
+      item.drawing = false;
+    }
+    if (item !== this.item) return;
+    this.#tell();
+    this.draw();
+  }
+
   #showSegments() {
-    const { segments, duration } = this.#shown;
-    this.#parts.list.show(segments, { playable: true });
-    screen.showTotals(duration, segments.length, total(segments));
+    const { list, minimap } = this.#parts;
+    const { item } = this;
+    const { segments, duration, channels, speech, timing, status } = item;
+    list.show(segments, { playable: true, several: channels.length > 1 });
+    screen.showTotals(duration, segments.length, speech);
+    screen.$("seek").max = duration;
+    if (timing) screen.showAnswerTime(timing, duration);
+    screen.$("two-channels").hidden = !(
+      status === "done" && item.source?.channels === 2 && channels.length === 1
+    );
+    minimap.show(channels);
+    this.draw();
   }
 
-  #tell(warnings) {
-    const { segments, duration } = this.#shown;
-    const found = `Found ${screen.summary(duration, segments.length, total(segments))}.`;
-    screen.say([found, ...warnings].join(" "));
+  #found() {
+    const { segments, duration, speech } = this.item;
+    return screen.summary(duration, segments.length, speech);
   }
 
-  #look(from, to) {
-    const { duration } = this.#shown;
-    const width = Math.min(Math.max(to - from, SHORTEST_VIEW_S), duration);
-    const start = Math.min(Math.max(from, 0), duration - width);
-    this.#view = { from: start, to: start + width };
+  #tell() {
+    const { status, share, problem, name, warnings } = this.item;
+    if (status === "failed") screen.say(`${name}: ${problem.message}`);
+    else if (status === "waiting") screen.say(`${name} waits for its turn.`);
+    else if (status === "working") {
+      screen.say(share < 1 ? `Sending ${name}: ${percent(share)}` : "Listening …");
+    } else screen.say([`Found ${this.#found()}.`, ...warnings].join(" "));
   }
-}
-
-/** The segments of an answer that are speech, as the list and the chart take them. */
-function speechOf({ segments }) {
-  return segments
-    .filter(({ label }) => label === "speech")
-    .map(({ segment_id: id, start, end, confidence }) => ({ id, start, end, confidence }));
-}
-
-export function total(segments) {
-  return segments.reduce((sum, { start, end }) => sum + end - start, 0);
 }

@@ -1,25 +1,27 @@
-// Plays the file, or a part of it, through the page's one <audio> element.
+// Plays a recording, or a part of it, through the page's one <audio> element.
 
 export class Player {
   #audio;
   #url = null;
   #until = Infinity;
-  #onTick;
-  #onChange;
+  #handlers;
+  #other = null; // gives the recording in a form that browsers play
+  #loading = false;
 
-  /** onTick(seconds) while it plays; onChange(playing) when it starts and stops. */
-  constructor(audio, { onTick, onChange, onUnplayable }) {
+  /**
+   * handlers.tick(seconds) while it plays; handlers.change(playing) when it starts and stops;
+   * handlers.failed(problem).
+   */
+  constructor(audio, handlers) {
     this.#audio = audio;
-    this.#onTick = onTick;
-    this.#onChange = onChange;
+    this.#handlers = handlers;
     audio.onplay = () => {
-      onChange(true);
+      handlers.change(true);
       this.#follow();
     };
-    audio.onpause = () => onChange(false);
-    audio.onended = () => onChange(false);
-    audio.onseeked = () => onTick(audio.currentTime);
-    audio.onerror = () => this.#url && onUnplayable();
+    audio.onpause = () => handlers.change(false);
+    audio.onended = () => handlers.change(false);
+    audio.onseeked = () => handlers.tick(audio.currentTime);
     // Frames stop in a tab that is not shown; this goes on.
     audio.ontimeupdate = () => this.#check();
   }
@@ -32,18 +34,20 @@ export class Player {
     return !this.#audio.paused && !this.#audio.ended;
   }
 
-  load(file) {
+  /** other(): the same as a Blob that every browser plays, for files that this one does not. */
+  load(file, other) {
     this.unload();
-    this.#url = URL.createObjectURL(file);
-    this.#audio.src = this.#url;
+    this.#other = other;
+    this.#open(file);
   }
 
   unload() {
     this.#audio.pause();
     if (this.#url) URL.revokeObjectURL(this.#url);
     this.#url = null;
+    this.#until = Infinity;
     this.#audio.removeAttribute("src");
-    this.#onChange(false);
+    this.#handlers.change(false);
   }
 
   seek(seconds) {
@@ -68,9 +72,43 @@ export class Player {
     this.#start();
   }
 
-  #start() {
-    // Refused where the file can't be played, which `onerror` tells, or was replaced meanwhile.
-    this.#audio.play().catch(() => this.#onChange(false));
+  #open(blob) {
+    this.#url = URL.createObjectURL(blob);
+    this.#audio.src = this.#url;
+  }
+
+  async #start() {
+    if (this.#loading) return;
+    const url = this.#url;
+    try {
+      await this.#audio.play();
+    } catch {
+      if (url !== this.#url || !this.#audio.error || !this.#other) {
+        this.#handlers.change(false); // replaced meanwhile, or paused at once
+        return;
+      }
+      await this.#replace(url);
+    }
+  }
+
+  async #replace(url) {
+    const [at, until] = [this.#audio.currentTime, this.#until];
+    this.#loading = true;
+    try {
+      const blob = await this.#other();
+      if (url !== this.#url) return;
+      URL.revokeObjectURL(this.#url);
+      this.#other = null;
+      this.#open(blob);
+      this.#audio.currentTime = at;
+      this.#until = until;
+      await this.#audio.play();
+    } catch (problem) {
+      this.#handlers.change(false);
+      if (url === this.#url) this.#handlers.failed(problem);
+    } finally {
+      this.#loading = false;
+    }
   }
 
   #check() {
@@ -84,7 +122,7 @@ export class Player {
   #follow() {
     if (!this.playing) return;
     this.#check();
-    this.#onTick(this.#audio.currentTime);
+    this.#handlers.tick(this.#audio.currentTime);
     requestAnimationFrame(() => this.#follow());
   }
 }

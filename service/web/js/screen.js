@@ -10,11 +10,12 @@ export function setMode(mode) {
   const live = mode === "live";
   $("mic").classList.toggle("stop", live);
   $("mic").querySelector("span").textContent = live ? "Stop" : "Use the microphone";
+  $("two-channels").hidden = true;
 }
 
 /** Progress and results, read out politely. */
 export function say(text) {
-  $("status").textContent = text;
+  if ($("status").textContent !== text) $("status").textContent = text;
 }
 
 /** A failure, read out at once. It stays until it is dismissed or something works again. */
@@ -46,7 +47,7 @@ export function showModel({ name, hop_ms: hop, latency_ms: latency, device }) {
   $("fig-latency").textContent = `${latency} ms`;
 }
 
-/** duration in seconds; segments: those of speech; speech: their share of it. */
+/** duration in seconds; segments: those of speech; speech: their seconds. */
 export function showTotals(duration, segments, speech) {
   $("fig-duration").textContent = span(duration);
   $("fig-speech").textContent = percent(duration ? speech / duration : 0);

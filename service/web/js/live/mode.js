@@ -1,39 +1,48 @@
 // The microphone: streamed, shown while it comes, and afterwards a recording like any file.
 
-import { Problem } from "./api.js";
-import { total } from "./filemode.js";
-import { LiveStream } from "./live.js";
+import { Problem } from "../api.js";
+import { Coverage } from "../coverage.js";
+import { Series } from "../pyramid.js";
+import { save } from "../save.js";
+import * as screen from "../screen.js";
+import { median } from "../text.js";
+import { EventLog } from "./eventlog.js";
 import { Microphone } from "./microphone.js";
-import { BUCKETS_PER_S, Recording, Series } from "./recording.js";
-import * as screen from "./screen.js";
-import { median } from "./text.js";
+import { Recording } from "./recording.js";
+import { LiveStream } from "./stream.js";
 
+const FRAMES_PER_S = 100;
 const WINDOW_S = 12; // of the chart
-const MOST_RECORDED_S = 600; // the page keeps what it records in memory
+const MOST_RECORDED_S = 1800; // the page keeps what it records in memory
 const UPDATE_MS = 80; // least time between two session.update while a slider moves
+const KEEPALIVE_MS = 5000;
 const MOST_LAG_S = 1; // of the results behind the sound, before it is mentioned
 const CALM_MS = 500; // between pictures, for those who asked for less motion
 
 export class LiveMode {
   #parts;
   #handlers;
+  #log;
   #microphone = null;
   #stream = null;
   #recording = null;
   #probabilities = null;
-  #segments = []; // {id, start, end, confidence}; without an end while still open
+  #segments = []; // {channel, id, start, end, confidence}; without an end while still open
   #delays = [];
   #timer = 0;
+  #alive = 0;
   #running = false;
   #starting = false;
+  #paused = false;
 
   /**
-   * parts: chart, list, settings. handlers.stopped(result) hears of the end, with the recording
-   * and what was found in it, or null if there is none; handlers.failed(problem) of a failure.
+   * parts: chart, list, settings. handlers.stopped(file, found) hears of the end, with the
+   * recording and what was found in it, or null if there is none; handlers.failed(problem).
    */
   constructor(parts, handlers) {
     this.#parts = parts;
     this.#handlers = handlers;
+    this.#log = new EventLog(screen.$("events"));
   }
 
   get running() {
@@ -56,6 +65,7 @@ export class LiveMode {
     }
     onOpen();
     this.#running = true;
+    this.#showPaused(false);
     screen.setMode("live");
     screen.$("source").textContent = `Microphone, ${this.#microphone.rate / 1000} kHz`;
     this.#parts.list.show([], { playable: false });
@@ -67,6 +77,7 @@ export class LiveMode {
   async stop() {
     if (!this.#running) return;
     this.#running = false;
+    clearInterval(this.#alive);
     await this.#microphone.stop();
     screen.say("Waiting for the last results …");
     await this.#stream.end();
@@ -76,12 +87,30 @@ export class LiveMode {
     }
   }
 
+  /** Time stands still until it goes on: the recording has no gap. */
+  async togglePause() {
+    if (!this.#running) return;
+    this.#showPaused(!this.#paused);
+    clearInterval(this.#alive);
+    if (this.#paused) {
+      this.#alive = setInterval(() => this.#stream.keepAlive(), KEEPALIVE_MS);
+      await this.#microphone.pause();
+    } else await this.#microphone.resume();
+  }
+
+  /** Saves what has been recorded so far. */
+  save() {
+    const file = this.#recording.wav();
+    save(file, file.name);
+    screen.say(`Saved ${file.name}.`);
+  }
+
   settingsChanged() {
     // One message for many moves of a slider, and always one for the last.
     if (this.#timer) return;
     this.#timer = setTimeout(() => {
       this.#timer = 0;
-      if (this.#running) this.#stream.update(this.#parts.settings.params);
+      if (this.#running) this.#stream.update(this.#parts.settings.segmentation);
     }, UPDATE_MS);
   }
 
@@ -93,7 +122,8 @@ export class LiveMode {
         (samples) => this.#heard(samples),
         () => this.#lost(new Problem("The microphone was disconnected.")),
       );
-      await this.#stream.open(this.#parts.settings.params);
+      const { segmentation, asked } = this.#parts.settings;
+      await this.#stream.open({ model: asked.model, ...segmentation });
     } catch (problem) {
       await this.#microphone.stop();
       throw problem;
@@ -105,34 +135,39 @@ export class LiveMode {
     this.#probabilities = new Series();
     this.#segments = [];
     this.#delays = [];
+    this.#log.clear();
     this.#stream = new LiveStream(rate, {
       event: (message, delay) => this.#event(message, delay),
       lost: (problem) => this.#lost(problem),
     });
   }
 
+  #showPaused(paused) {
+    this.#paused = paused;
+    screen.$("pause").querySelector("span").textContent = paused ? "Go on" : "Pause";
+    screen.$("pause").classList.toggle("paused", paused);
+  }
+
   #heard(samples) {
-    if (!this.#running && !this.#starting) return;
+    if (this.#paused || (!this.#running && !this.#starting)) return;
     this.#recording.add(samples);
     this.#stream.send(samples);
     if (this.#recording.duration >= MOST_RECORDED_S) this.stop();
   }
 
   #event(message, delay) {
+    this.#log.add(message, delay, this.#recording.duration);
     if (message.type === "probabilities") {
-      const first = Math.round((message.from_ms * BUCKETS_PER_S) / 1000);
-      message.values.forEach((value, i) => this.#probabilities.set(first + i, value));
+      this.#probabilities.append(message.values);
     } else if (message.type === "speech_started") {
-      const { segment_id: id, audio_start_ms: start } = message;
       this.#delays.push(delay);
       screen.showEventDelay(median(this.#delays), delay, this.#delays.length);
-      this.#put({ id, start: start / 1000 });
+      this.#put(segmentOf(message));
     } else if (message.type === "speech_stopped") {
-      const { segment_id: id, audio_start_ms: start, audio_end_ms: end, confidence } = message;
-      this.#put({ id, start: start / 1000, end: end / 1000, confidence });
+      this.#put(segmentOf(message));
     } else if (message.type === "speech_discarded") {
       this.#segments = this.#segments.filter(({ id }) => id !== message.segment_id);
-      this.#parts.list.remove(message.segment_id);
+      this.#parts.list.remove({ channel: 0, id: message.segment_id });
     } else if (message.type === "error" && !message.fatal) {
       screen.complain(message);
     }
@@ -146,40 +181,45 @@ export class LiveMode {
   #draw() {
     if (!this.#running) return;
     const now = this.#recording.duration;
-    const heard = this.#probabilities.length / BUCKETS_PER_S;
+    const heard = this.#probabilities.length / FRAMES_PER_S;
     const to = Math.max(now, WINDOW_S);
     const segments = this.#segments.map((s) => ({ end: Math.max(heard, s.start), ...s }));
-    this.#parts.chart.draw({
-      peaks: this.#recording.peaks,
+    const channel = {
+      name: "",
+      outline: this.#recording.outline,
       probabilities: this.#probabilities,
-      segments,
-      from: to - WINDOW_S,
-      to,
-      thresholds: this.#parts.settings.thresholds,
-      playhead: null,
-      live: true,
-    });
-    screen.setLight(this.#segments.some(({ end }) => end === undefined));
+      coverage: new Coverage(segments),
+      heat: null,
+    };
+    const { thresholds } = this.#parts.settings;
+    this.#parts.chart.draw({ channels: [channel], from: to - WINDOW_S, to, thresholds, live: true });
+    screen.setLight(!this.#paused && this.#segments.some(({ end }) => end === undefined));
     screen.setClock(now);
-    screen.showTotals(now, segments.length, total(segments));
-    this.#tellLag(now - heard);
+    const speech = segments.reduce((sum, { start, end }) => sum + end - start, 0);
+    screen.showTotals(now, segments.length, speech);
+    this.#tell(now - heard);
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const again = () => requestAnimationFrame(() => this.#draw());
     if (calm) setTimeout(again, CALM_MS);
     else again();
   }
 
-  #tellLag(seconds) {
-    const text =
-      seconds < MOST_LAG_S
-        ? "Live. What you say is recorded in this tab only."
-        : "The server is more than a second behind: it has too much to do.";
-    if (text !== screen.$("status").textContent) screen.say(text);
+  #tell(lag) {
+    let text = "Live. What you say is recorded in this tab only.";
+    if (this.#paused) text = "Paused. Nothing is heard or sent.";
+    else if (lag >= MOST_LAG_S) {
+      text = "The server is more than a second behind: it has too much to do.";
+    }
+    if (text !== this.#told) screen.say(text);
+    this.#told = text;
   }
+
+  #told = "";
 
   async #lost(problem) {
     if (!this.#running) return;
     this.#running = false;
+    clearInterval(this.#alive);
     await this.#microphone.stop();
     await this.#stream.end();
     this.#finish();
@@ -187,11 +227,18 @@ export class LiveMode {
   }
 
   #finish() {
-    const { duration, peaks } = this.#recording;
+    this.#told = "";
+    const { duration, outline } = this.#recording;
+    if (!duration) return this.#handlers.stopped(null, null);
     // What a lost server could not end any more ends with the recording.
     const segments = this.#segments.map((s) => ({ end: duration, confidence: null, ...s }));
     const probabilities = this.#probabilities;
-    const file = this.#recording.wav();
-    this.#handlers.stopped(duration ? { file, duration, peaks, probabilities, segments } : null);
+    const found = { duration, outline, probabilities, segments };
+    return this.#handlers.stopped(this.#recording.wav(), found);
   }
+}
+
+function segmentOf({ segment_id: id, audio_start_ms: start, audio_end_ms: end, confidence }) {
+  const known = { channel: 0, id, start: start / 1000 };
+  return end === undefined ? known : { ...known, end: end / 1000, confidence };
 }

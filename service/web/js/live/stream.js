@@ -1,6 +1,6 @@
 // One live stream over WebSocket: audio out, events in, and how long each took.
 
-import { access, Problem, query } from "./api.js";
+import { access, address, Problem, query } from "../api.js";
 
 const MOST_UNSENT_S = 5; // audio waiting in the browser before the connection counts as too slow
 const END_TIMEOUT_MS = 5000; // without a message, after which an end is no longer waited for
@@ -39,7 +39,7 @@ export class LiveStream {
   /** Connects; resolves with `session.created`. */
   open(params) {
     const wanted = { ...params, sample_rate: this.#rate, probabilities: true };
-    const url = new URL(`v1/vad/stream?${query(wanted)}`, document.baseURI);
+    const url = address(`v1/vad/stream?${query(wanted)}`);
     url.protocol = url.protocol.replace("http", "ws");
     this.#socket = new WebSocket(url);
     this.#socket.onopen = () => {
@@ -75,6 +75,11 @@ export class LiveStream {
     if (this.#socket.readyState === WebSocket.OPEN && !this.#ended) {
       this.#tell({ type: "session.update", ...params });
     }
+  }
+
+  /** Nothing is said for a while, but the stream goes on. */
+  keepAlive() {
+    if (this.#socket.readyState === WebSocket.OPEN && !this.#ended) this.#tell({ type: "keepalive" });
   }
 
   /** No more audio. Resolves once the server has told all it has to tell, or is gone or stuck. */

@@ -1,6 +1,6 @@
 // The microphone as messages of 16-bit samples at the sound card's own rate.
 
-import { Problem } from "./api.js";
+import { Problem } from "../api.js";
 
 const REFUSALS = {
   NotAllowedError:
@@ -58,6 +58,15 @@ export class Microphone {
     this.#media.getAudioTracks()[0].onended = onGone;
     // Some browsers run a node only if it leads to the output; what it puts out is silence.
     this.#source.connect(node).connect(this.#context.destination);
+  }
+
+  /** Nothing is heard until resume(). */
+  pause() {
+    return this.#context.suspend();
+  }
+
+  resume() {
+    return this.#context.resume();
   }
 
   /** Lets the microphone go: its light in the browser goes out. */
