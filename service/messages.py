@@ -51,12 +51,14 @@ class Error:
         message: what to do about it.
         param: the parameter at fault, if one is.
         fatal: whether the stream ends here.
+        retry_after: seconds after which trying again makes sense; None where it makes none.
     """
 
     code: str
     message: str
     param: str | None
     fatal: bool
+    retry_after: int | None = None
     type: Literal["error"] = field(default="error", init=False)
 
 
@@ -98,7 +100,8 @@ def error_of(exc: BaseException, *, fatal: bool) -> Error:
     """What a client is told of an exception."""
     blamed = field_errors(exc)
     param = blamed[0].param if blamed else None
-    return Error(problem_type(exc).slug, detail(exc), param, fatal)
+    kind = problem_type(exc)
+    return Error(kind.slug, detail(exc), param, fatal, kind.retry_after)
 
 
 def decode(text: str) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -83,6 +85,53 @@ def test_a_new_connection_begins_with_a_whole_sample() -> None:
             assert stream.summary.audio_ms == 2
         client.close()
     assert heard == [b"mnop", b"qrst", b"u"]
+
+
+@pytest.mark.parametrize("welcomed", [False, True])
+def test_a_service_that_names_a_time_is_tried_no_sooner(welcomed: bool) -> None:
+    """In place of a welcome, and of a stream under way."""
+    pauses: list[float] = []
+    back = threading.Event()
+
+    def go_away(connection: ServerConnection) -> None:
+        if welcomed:
+            welcome(connection)
+        fatal = {"message": "bye", "param": None, "fatal": True}
+        pauses.append(time.monotonic())
+        say(connection, "error", code="shutting-down", retry_after=0.6, **fatal)
+        connection.close(1012)
+
+    def end(connection: ServerConnection) -> None:
+        pauses.append(time.monotonic() - pauses.pop())
+        back.set()
+        hear_to_the_end([])(connection)
+
+    with (
+        playing(go_away, end) as url,
+        Client(url, retry=QUICK) as client,
+        client.stream(sample_rate=8000, reconnect=True) as stream,
+    ):
+        assert back.wait(60)
+        stream.end()
+        assert list(stream) == []
+    [pause] = pauses
+    assert pause >= 0.6
+
+
+def test_a_time_beyond_patience_ends_the_stream() -> None:
+    def go_away(connection: ServerConnection) -> None:
+        welcome(connection)
+        fatal = {"message": "bye", "param": None, "fatal": True}
+        say(connection, "error", code="shutting-down", retry_after=3600, **fatal)
+        connection.close(1012)
+
+    with (
+        playing(go_away) as url,
+        Client(url, retry=QUICK).stream(reconnect=True) as stream,
+        pytest.raises(StreamLost, match="bye") as lost,
+    ):
+        next(stream)
+    assert lost.value.retry_after == 3600
 
 
 def test_limits_are_errors_of_their_own_and_not_reconnected() -> None:

@@ -100,13 +100,18 @@ def test_refusals() -> None:
     assert isinstance(session.lost(1009, "")[1], TooLarge)
 
     session = opened()
-    receive(session, "error", code="shutting-down", message="bye", param=None, fatal=True)
+    bye = {"code": "shutting-down", "message": "bye", "param": None, "retry_after": 1}
+    receive(session, "error", **bye, fatal=True)
     _, why = session.lost(1012, "")
     assert isinstance(why, StreamLost)
     assert "bye (1012)" in str(why)
-    problem = Session(PARAMS).opened('{"type": "error", "code": "too-many-streams"}')
-    assert problem is not None
-    assert problem.code == "too-many-streams"
+    assert why.retry_after == 1
+    for told, understood in ((5, 5), (-1, 0), (None, None), ("soon", None)):
+        text = json.dumps({"type": "error", "code": "too-many-streams", "retry_after": told})
+        problem = Session(PARAMS).opened(text)
+        assert problem is not None
+        assert problem.code == "too-many-streams"
+        assert problem.retry_after == understood
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"type": 3}', '{"type": "session.created"}'])

@@ -44,7 +44,11 @@ def test_one_slug_means_one_thing() -> None:
 
 
 def test_what_passes_says_when_to_try_again() -> None:
-    assert all(kind.retry_after for kind in PROBLEMS.values() if kind.status == 503)
+    for kind in PROBLEMS.values():
+        # What clients try again, whichever way they come, and nothing else.
+        again = kind.status in (429, 503)
+        assert bool(kind.retry_after) == again, kind.slug
+        assert again or kind.close_code not in (1012, 1013), kind.slug
 
 
 def check(response: Any, status: int, slug: str | None) -> Problem:

@@ -233,4 +233,5 @@ def test_messages_on_the_wire() -> None:
     assert json.loads(encode(Probabilities(0, 10, (1 / 3,))))["values"] == [0.3333]
     assert json.loads(encode(Error("c", "m", None, True))) == {
         "type": "error", "code": "c", "message": "m", "param": None, "fatal": True,
+        "retry_after": None,
     }  # fmt: skip

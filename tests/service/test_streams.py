@@ -98,6 +98,7 @@ def test_no_more_streams_than_places(app: FastAPI, client: TestClient) -> None:
         with client.websocket_connect(ROUTE) as second:
             [error], code = rest(second)
         assert (error["code"], error["fatal"], code) == ("too-many-streams", True, 1013)
+        assert error["retry_after"] == 5
         assert open_streams(app) == 1
     until(lambda: open_streams(app) == 0)
     with client.websocket_connect(ROUTE) as third:
@@ -174,6 +175,7 @@ def test_draining_ends_streams_and_takes_no_new_ones(app: FastAPI, client: TestC
     assert [m["type"] for m in messages] == ["speech_stopped", "error", "session.closed"]
     assert messages[0]["reason"] == "shutdown"
     assert (messages[1]["code"], messages[1]["fatal"], code) == ("shutting-down", True, 1012)
+    assert messages[1]["retry_after"] == 1
     with client.websocket_connect(ROUTE) as late:
         [error], code = rest(late)
     assert (error["code"], code) == ("shutting-down", 1012)

@@ -44,14 +44,24 @@ class StreamLost(ClientError):
         audio_ms: audio that was sent. How much of its end was still heard is not known.
         speech_ms: sum of the segments that were reported.
         segments: their number. One that was open was ended with the reason "disconnect".
+        retry_after: seconds after which a new stream makes sense; None if not said.
     """
 
-    def __init__(self, code: int, why: str, audio_ms: int, speech_ms: int, segments: int) -> None:
+    def __init__(
+        self,
+        code: int,
+        why: str,
+        audio_ms: int,
+        speech_ms: int,
+        segments: int,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(f"the stream broke off after {audio_ms} ms of audio: {why} ({code})")
         self.code = code
         self.audio_ms = audio_ms
         self.speech_ms = speech_ms
         self.segments = segments
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -201,7 +211,13 @@ def problem_of_error(message: Mapping[str, Any]) -> Problem:
     """A stream's `error` message."""
     param, text = message.get("param"), str(message.get("message", ""))
     blamed = () if param is None else ((str(param), text),)
-    return Problem(code=str(message.get("code", "")), detail=text, errors=blamed)
+    seconds = message.get("retry_after")
+    return Problem(
+        code=str(message.get("code", "")),
+        detail=text,
+        errors=blamed,
+        retry_after=max(0.0, seconds) if isinstance(seconds, int | float) else None,
+    )
 
 
 def _seconds(retry_after: str | None) -> float | None:

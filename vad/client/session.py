@@ -198,8 +198,9 @@ class Session:
         if refused is not None and not isinstance(refused, Unavailable):
             return stops, refused
         why = self._fatal.detail if self._fatal else reason or "no close frame came"
+        retry_after = self._fatal.retry_after if self._fatal else None
         totals = self.audio_ms, self._speech_ms, self._segments
-        return stops, StreamLost(code, why, *totals)
+        return stops, StreamLost(code, why, *totals, retry_after)
 
     def _book(self, event: Event) -> Event:
         if isinstance(event, Probabilities):

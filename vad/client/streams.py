@@ -183,9 +183,12 @@ class AsyncStream:
         """Takes messages until the stream's end, from one connection after another."""
         try:
             while (failure := await self._exhausted()) is not None:
-                again = isinstance(failure, StreamLost) and not self._session.ending
-                if not (again and self._connecting.reconnect):
+                if not isinstance(failure, StreamLost) or self._session.ending:
                     break
+                pause = failure.retry_after or 0.0
+                if not self._connecting.reconnect or pause > self._connecting.retry.longest_s:
+                    break
+                await asyncio.sleep(pause)
                 self._connection = await self._connect(again=True)
                 self._usable.set()
         except Exception as exc:  # whoever reads or sends shall hear of it
