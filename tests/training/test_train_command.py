@@ -10,7 +10,7 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from vad import weights
-from vad.cli import app
+from vad.cli.main import app
 from vad.errors import DataError, ParameterError, VadError
 from vad.nn import ARCHITECTURES, Architecture, Network
 from vad.training import train_command
