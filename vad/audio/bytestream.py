@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import shutil
 import tempfile
@@ -16,24 +14,28 @@ _CHUNK = 1 << 16
 _TAIL = 1 << 17  # bytes: at least headers.OGG_TAIL
 
 
-def open_path(path: str | os.PathLike[str]) -> BinaryIO:
-    """Opens a file for reading; OSError says what is wrong with the path."""
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "is a directory, not an audio file", os.fspath(path))
-    return open(path, "rb")
-
-
 def is_seekable(file: BinaryIO) -> bool:
-    """Whether `file` can be rewound; ParameterError if it gives text."""
-    if isinstance(file, io.TextIOBase):
-        raise ParameterError("audio", "the file is open in text mode; open it in binary mode")
+    """Whether `file` can be rewound."""
     return bool(getattr(file, "seekable", lambda: False)())
 
 
 def read_some(file: BinaryIO, size: int) -> bytes:
-    """What has arrived, at most `size` bytes; empty at the end only."""
+    """What has arrived, at most `size` bytes; empty at the end only.
+
+    Raises:
+        ParameterError: the file gives no bytes.
+    """
     read = getattr(file, "read1", file.read)
-    return bytes(read(size) or b"")
+    try:
+        data = read(size)
+    except TypeError as error:
+        raise ParameterError("audio", f"is no binary file: {error}") from error
+    if not isinstance(data, bytes | bytearray | memoryview | None):
+        kind = type(data).__name__
+        raise ParameterError(
+            "audio", f"must be a binary file, whose read() gives bytes, not {kind}"
+        )
+    return bytes(data or b"")
 
 
 def last_bytes(file: BinaryIO, size: int) -> bytes:

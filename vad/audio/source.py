@@ -6,12 +6,12 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vad.audio.bytestream import Replay, is_seekable, open_path, read_some
+from vad.audio.bytestream import Replay, is_seekable, read_some
 from vad.audio.channels import select_channels
 from vad.audio.ffmpeg import AvDecoder, Unrecognised
 from vad.audio.headers import find_container, id3_bytes
@@ -27,6 +27,7 @@ from vad.audio.reader import (
 from vad.audio.resample import Resampler
 from vad.audio.scale import check_scale
 from vad.errors import DecodeError, ParameterError
+from vad.files import binary_file, open_path
 from vad.frames import SAMPLE_RATE
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any]
@@ -69,6 +70,8 @@ def open_audio(
     """
     if not isinstance(source, str) and hasattr(source, "__array__"):
         return _open_array(as_array(source), sample_rate, encoding, name or "audio")
+    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
+        binary_file(source)  # what cannot be audio is told before what does not fit it
     rate = _check_headerless(sample_rate, encoding)
     file, close, name = _as_file(source, name)
     try:
@@ -139,16 +142,10 @@ def _as_file(source: object, name: str | None) -> tuple[BinaryIO, Callable[[], o
         file = open_path(source)
         return file, file.close, name or PurePath(source).name
     if isinstance(source, bytes | bytearray | memoryview):
-        memory = io.BytesIO(source)
+        memory = io.BytesIO(bytes(source))
         return memory, memory.close, name or "audio"
-    if not hasattr(source, "read"):
-        raise ParameterError(
-            "audio",
-            f"must be a path, bytes, a binary file or a numpy array, not {type(source).__name__}",
-        )
-    own = getattr(source, "name", None)
-    file = cast(BinaryIO, source)
-    return file, _leave_open, name or (PurePath(own).name if isinstance(own, str) else "audio")
+    file, own = binary_file(source)
+    return file, _leave_open, name or own or "audio"
 
 
 def _open_file(

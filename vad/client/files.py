@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, Literal, TypedDict
 
 from vad.client.answers import Detection, SegmentLines
-from vad.errors import ParameterError
+from vad.files import binary_file, open_path
 from vad.segments import Segment
 
 Audio = str | os.PathLike[str] | bytes | BinaryIO
@@ -70,22 +70,20 @@ class Upload:
         repeatable: whether it can be sent again. What comes from a pipe can't.
 
     Raises:
-        ParameterError: `audio` is none of these.
+        ParameterError: `audio` is none of these, or closed, or read asynchronously.
     """
 
     def __init__(self, audio: Audio) -> None:
         self.repeatable = True
         if isinstance(audio, str | os.PathLike):
-            self.name = PurePath(audio).name
+            name: str | None = PurePath(audio).name
         elif isinstance(audio, bytes | bytearray | memoryview):
-            audio, self.name = bytes(audio), "audio"
-        elif hasattr(audio, "read") and not isinstance(audio, io.TextIOBase):
-            own = getattr(audio, "name", None)
-            self.name = PurePath(own).name if isinstance(own, str) else "audio"
-            self.repeatable = bool(getattr(audio, "seekable", lambda: False)())
+            audio, name = bytes(audio), None
         else:
-            kind = type(audio).__name__
-            raise ParameterError("audio", f"must be a path, bytes or a binary file, not {kind}")
+            audio, name = binary_file(audio, "a path, bytes or a binary file")
+            self.repeatable = bool(getattr(audio, "seekable", lambda: False)())
+        # A name that is no UTF-8 cannot be sent as it is.
+        self.name = (name or "audio").encode("utf-8", "replace").decode()
         self._audio: str | os.PathLike[str] | bytes | BinaryIO = audio
 
     @contextmanager
@@ -98,16 +96,24 @@ class Upload:
         # The service goes by content, so no type is guessed here.
         media_type = "application/octet-stream"
         if isinstance(self._audio, str | os.PathLike):
-            with open(self._audio, "rb") as file:
+            with open_path(self._audio) as file:
                 yield {"file": (self.name, file, media_type)}
-        elif isinstance(self._audio, bytes) or self.repeatable:
+            return
+        if not isinstance(self._audio, bytes) and self.repeatable:
+            self._audio.seek(0)
+        if isinstance(self._audio, _MEASURED) and self.repeatable:
             yield {"file": (self.name, self._audio, media_type)}
         else:
-            yield {"file": (self.name, _Pipe(self._audio), media_type)}  # type: ignore[dict-item]
+            yield {"file": (self.name, _Pipe(self._audio), media_type)}  # type: ignore[arg-type,dict-item]
+
+
+# What httpx knows the length of. Of any other file it asks the system, which gives 0 for a pipe
+# and the compressed length for `gzip.open`.
+_MEASURED = (bytes, io.BytesIO, io.FileIO, io.BufferedReader, io.BufferedRandom)
 
 
 class _Pipe:
-    """A file without a length. httpx takes a pipe's, which the system gives as 0, for true."""
+    """A file without a length."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read = file.read

@@ -1,0 +1,66 @@
+"""Files that callers bring, open or by their path; for the library and its client alike."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import io
+import os
+from pathlib import PurePath
+from typing import BinaryIO, cast
+
+from vad.errors import ParameterError
+
+
+def open_path(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file for reading.
+
+    Raises:
+        OSError: says what is wrong with the path.
+        ParameterError: it is none, as it holds a zero.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "is a directory, not an audio file", os.fspath(path))
+    try:
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        if "://" not in os.fspath(path):
+            raise
+        told = "is an address, not a file: download it first"
+        raise FileNotFoundError(error.errno, told, os.fspath(path)) from None
+    except ValueError as error:
+        raise ParameterError("audio", f"{os.fspath(path)!r} is no path: {error}") from None
+
+
+def binary_file(
+    source: object, kinds: str = "a path, bytes, a binary file or a numpy array"
+) -> tuple[BinaryIO, str | None]:
+    """An open file that gives bytes, and its name if it has one.
+
+    Args:
+        source: a binary file object. Of an upload whose own `read` is asynchronous, such as
+            Starlette's, the file that it holds is taken.
+        kinds: what might have been given, for the error.
+
+    Raises:
+        ParameterError: anything else, with a word on what to give.
+    """
+    name = getattr(source, "name", None)
+    if _is_async(source):
+        name, source = getattr(source, "filename", None), getattr(source, "file", source)
+        if _is_async(source):
+            told = "is read asynchronously: give the bytes that `await ….read()` returns"
+            raise ParameterError("audio", told)
+    if not hasattr(source, "read"):
+        raise ParameterError("audio", f"must be {kinds}, not {type(source).__name__}")
+    if getattr(source, "closed", False):
+        raise ParameterError("audio", "the file is closed: give it open, or its path")
+    if isinstance(source, io.TextIOBase):
+        raise ParameterError("audio", "the file is open in text mode; open it in binary mode")
+    if not getattr(source, "readable", lambda: True)():
+        raise ParameterError("audio", "the file is not open for reading")
+    return cast(BinaryIO, source), PurePath(name).name if isinstance(name, str) else None
+
+
+def _is_async(source: object) -> bool:
+    return inspect.iscoroutinefunction(getattr(source, "read", None))
