@@ -24,16 +24,23 @@ class Background:
 
     Args:
         noise, music: their clips; either may be missing.
+        bursts: clips of laughs, breaths and the like; may be missing.
         talk: the voices of babble and of far talk.
         rooms: where some of it is played.
         recipe: how to mix.
     """
 
     def __init__(
-        self, noise: Bank | None, music: Bank | None, talk: Talk, rooms: Rooms, recipe: SceneRecipe
+        self,
+        noise: Bank | None,
+        music: Bank | None,
+        bursts: Bank | None,
+        talk: Talk,
+        rooms: Rooms,
+        recipe: SceneRecipe,
     ) -> None:
-        self.noise, self.music, self.talk, self.rooms = noise, music, talk, rooms
-        self.recipe = recipe
+        self.noise, self.music, self.bursts = noise, music, bursts
+        self.talk, self.rooms, self.recipe = talk, rooms, recipe
 
     def draw(self, draw: Draw, level: Tensor, labels: Tensor, lone: Tensor) -> Tensor:
         """[rows, samples] to add to the speech.
@@ -58,6 +65,10 @@ class Background:
         rows = torch.nonzero(draw.uniform(count) < often)[:, 0]
         if self.noise and len(rows):
             sounds = self._effects(draw, self.noise, len(rows))
+            bed.index_add_(0, rows, sounds * level[rows].sqrt())
+        rows = draw.some(count, r.bursts)
+        if self.bursts and len(rows):
+            sounds = self._effects(draw, self.bursts, len(rows), low=-14, high=2)
             bed.index_add_(0, rows, sounds * level[rows].sqrt())
         self._add(draw, bed, level, r.hum, (5, 40), "hum")
         self._add(draw, bed, level, r.notes, (-5, 30), "notes")
@@ -149,13 +160,15 @@ class Background:
         )  # fmt: skip
         return rows.at_unit_power()
 
-    def _effects(self, draw: Draw, bank: Bank, count: int) -> Tensor:
-        """Up to four short sounds, some louder than speech at unit power."""
+    def _effects(
+        self, draw: Draw, bank: Bank, count: int, low: float = -20, high: float = 8
+    ) -> Tensor:
+        """Up to four short sounds, some louder than speech at unit power, at these dB beside it."""
         frames, slots = self.recipe.frames, 4
         gaps = draw.uniform(count, slots, high=frames / 2).long()
         corpora = bank.corpora(draw, count, slots)
         rows = bank.lay(draw, corpora, gaps, frames, longest=LONGEST_EFFECT)
-        return rows.at_unit_power(from_db(draw.uniform(count, slots, low=-20, high=8)))
+        return rows.at_unit_power(from_db(draw.uniform(count, slots, low=low, high=high)))
 
     def _babble(self, draw: Draw, count: int) -> Tensor:
         """Many talkers at once, from afar."""

@@ -26,6 +26,25 @@ SHORTEST_SPEECH = 15  # frames; a clip with less holds no word that could be lea
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """Pieces of clips, [rows, slots] each.
+
+    Attributes:
+        clip: which clip of the bank.
+        source: its first frame there.
+        length: frames of it that are played.
+        rate: how many times as fast.
+        lasts: frames that this takes.
+    """
+
+    clip: Tensor
+    source: Tensor
+    length: Tensor
+    rate: Tensor
+    lasts: Tensor
+
+
+@dataclass(frozen=True)
 class Bank:
     """Clips of the corpora of one kind.
 
@@ -114,38 +133,69 @@ class Bank:
             backwards: [rows, slots] bool.
             longest: frames that are left of a clip at most.
         """
+        most = torch.full_like(gaps, min(longest or frames, frames))
+        pieces = self.pick(draw, corpora, most, speed)
+        return self.put(pieces, torch.cumsum(gaps + pieces.lasts, 1), frames, backwards)
+
+    def pick(
+        self, draw: Draw, corpora: Tensor, longest: Tensor, speed: Tensor | None = None
+    ) -> Pieces:
+        """Clips drawn from `corpora`, or pieces of them.
+
+        Args:
+            corpora: [rows, slots].
+            longest: [rows, slots] frames that each may last.
+            speed: as in `lay`.
+        """
         clip = self.first[corpora] + draw.below(self.count[corpora])
-        rate = torch.ones_like(gaps, dtype=torch.float32) if speed is None else speed
-        most = (rate * min(longest or frames, frames)).ceil().long()
+        rate = torch.ones_like(longest, dtype=torch.float32) if speed is None else speed
+        most = (rate * longest).ceil().long()
         length = torch.minimum(self.lengths[clip], most)
         source = self.starts[clip] + draw.below(self.lengths[clip] - length + 1)
-        lasts = (length / rate).long()
-        ends = torch.cumsum(gaps + lasts, 1)
-        at = torch.arange(frames, device=gaps.device).expand(len(gaps), -1).contiguous()
-        slot = torch.searchsorted(ends, at, right=True)
-        found = slot.clamp_max(gaps.shape[1] - 1)
-        since = at - (ends - lasts).gather(1, found)
-        inside = (slot < gaps.shape[1]) & (since >= 0)
-        source, length, rate, lasts = (v.gather(1, found) for v in (source, length, rate, lasts))
+        return Pieces(clip, source, length, rate, (length / rate).long())
+
+    def put(
+        self, pieces: Pieces, ends: Tensor, frames: int, backwards: Tensor | None = None
+    ) -> Rows:
+        """Rows in which each piece ends where it is told.
+
+        Args:
+            ends: [rows, slots] frames, in rising order and far enough apart that no piece begins
+                before the one before it ends; those outside of a row are cut off.
+            frames: length of the rows.
+            backwards: as in `lay`.
+        """
+        at = torch.arange(frames, device=ends.device).expand(len(ends), -1).contiguous()
+        slots = ends.shape[1]
+        slot = torch.searchsorted(ends.contiguous(), at, right=True)
+        found = slot.clamp_max(slots - 1)
+        since = at - (ends - pieces.lasts).gather(1, found)
+        inside = (slot < slots) & (since >= 0)
+        source, length, rate, lasts = (
+            v.gather(1, found) for v in (pieces.source, pieces.length, pieces.rate, pieces.lasts)
+        )
         back = None if backwards is None else backwards.gather(1, found)
         places = Places(inside, source, length, rate, lasts, since.clamp_min(0), back)
         audio = places.sound(self.audio).flatten(1)
         labels = torch.where(inside, self.labels[places.frames()], NON_SPEECH)
-        return Rows(audio, labels, torch.where(inside, slot, gaps.shape[1]), clip)
+        return Rows(audio, labels, torch.where(inside, slot, slots), pieces.clip)
 
 
 def held_out(corpus: str, row: dict[str, object], rules: Sequence[str]) -> bool:
     """Whether a clip is kept for testing.
 
     Rules: `corpus` (all of it), `corpus:group`, `:group` (in any corpus), `corpus%n` (every n-th
-    clip, by a hash of its id that never changes).
+    clip, by a hash of its id that never changes), `corpus:%n` (every n-th group, likewise).
     """
     for rule in rules:
         name, colon, group = rule.partition(":")
         name, percent, n = name.partition("%")
         if name and name != corpus:
             continue
-        if colon and row["group"] != group:
+        if group.startswith("%"):
+            if sum(map(ord, str(row["group"]))) % int(group[1:]):
+                continue
+        elif colon and row["group"] != group:
             continue
         if percent and sum(map(ord, str(row["id"]))) % int(n):
             continue
@@ -162,7 +212,7 @@ def unknown(corpora: Sequence[Cached], rules: Iterable[str]) -> list[str]:
     def known(rule: str) -> bool:
         rest, colon, group = rule.partition(":")
         name = rest.partition("%")[0]
-        if not colon:
+        if not colon or group.startswith("%"):
             return not name or name in names
         return (name, group) in groups if name else group in anywhere
 

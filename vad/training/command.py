@@ -55,8 +55,15 @@ def prepare_corpora(
         list[str] | None,
         typer.Option(help="LIBRISPEECH=FOLDER and the like: a dataset as torchaudio lays it out."),
     ] = None,
+    snapshot: Annotated[
+        list[str] | None,
+        typer.Option(help="emogator=FOLDER and the like: a copy of a repository known to convad."),
+    ] = None,
     *,
     cache: Annotated[Path, typer.Option(help="Where samples and labels go.")],
+    most_hours: Annotated[
+        float | None, typer.Option(min=0.01, help="Of each corpus, drawn by its clips' names.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1)] = 2,
     device: Annotated[str, typer.Option(help="Where the references run: cpu, cuda, …")] = "cpu",
     without: Without = None,
@@ -64,16 +71,23 @@ def prepare_corpora(
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
     from vad.nn.arrays import usable_device
     from vad.training.corpora import find_corpora, torchaudio_corpus
+    from vad.training.listing import thinned
     from vad.training.prepare import prepare
+    from vad.training.snapshots import snapshot_corpus
 
     device = str(usable_device(device))
     corpora = [corpus for root in roots or () for corpus in find_corpora(root)]
     for dataset in torchaudio or ():
         name, _, place = dataset.partition("=")
         corpora.append(torchaudio_corpus(name, Path(place)))
+    for each in snapshot or ():
+        name, _, place = each.partition("=")
+        corpora.append(snapshot_corpus(name, Path(place)))
     if not corpora:
-        raise ParameterError("roots", "name a folder, or a dataset with --torchaudio")
+        raise ParameterError("roots", "name a folder, or --torchaudio or --snapshot")
     chosen = _allowed(corpora, without)
+    if most_hours is not None:
+        chosen = [c if c.kind == "rir" else thinned(c, most_hours) for c in chosen]
     prepare(chosen, cache, workers=workers, device=device, report=_say)
 
 

@@ -59,12 +59,18 @@ class Clip:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips of one origin and one licence."""
+    """Clips of one origin and one licence.
+
+    Attributes:
+        wordless: whether these are voices that should say no words: clips that every reference
+            takes for speech are left out when the corpus is prepared.
+    """
 
     name: str
     kind: Kind
     licence: str
     clips: tuple[Clip, ...]
+    wordless: bool = False
 
     def audio(self) -> Iterator[tuple[Clip, NDArray[np.float32]]]:
         """Each clip with its samples, [samples] float32 at 16 kHz; a file is decoded once.

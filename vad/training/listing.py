@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -37,6 +38,21 @@ def length(corpus: Corpus) -> Length:
         else:
             seconds += max(0.0, end - clip.start)
     return Length(seconds / 3600, unknown)
+
+
+def thinned(corpus: Corpus, hours: float) -> Corpus:
+    """At most about so many hours of a corpus: the same clips each time, drawn by their names.
+
+    Clips whose length no header tells count as nothing.
+    """
+    left, kept = hours * 3600, set()
+    for clip in sorted(corpus.clips, key=lambda clip: zlib.crc32(clip.id.encode())):
+        if left <= 0:
+            break
+        kept.add(clip.id)
+        end = duration(clip.path) if clip.end is None else clip.end
+        left -= max(0.0, (end or clip.start) - clip.start)
+    return replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.id in kept))
 
 
 def duration(path: Path) -> float | None:

@@ -20,6 +20,7 @@ from vad.training.bank import Bank
 from vad.training.draw import Draw
 from vad.training.effects import from_db
 from vad.training.labels import IGNORE, NON_SPEECH, SPEECH
+from vad.training.meetings import Meetings
 from vad.training.prepare import Cached
 from vad.training.recipe import SceneRecipe
 from vad.training.rooms import Rooms
@@ -53,7 +54,10 @@ class Mixer:
             raise DataError("training needs at least one speech and one noise or music corpus")
         self.talk = Talk(speech, self.recipe)
         self.rooms = Rooms(corpora, self.recipe.measured_room, self.device)
-        self.background = Background(noise, music, self.talk, self.rooms, self.recipe)
+        some = [corpus for corpus in corpora if corpus.name in self.recipe.bursts_of]
+        bursts = Bank.of(some, "noise", *chosen)
+        self.background = Background(noise, music, bursts, self.talk, self.rooms, self.recipe)
+        self.meetings = Meetings(speech, self.rooms, self.recipe)
 
     def __reduce__(self) -> tuple[type[Mixer], tuple[Any, ...]]:
         """In another process the corpora are read anew, onto the same device."""
@@ -72,11 +76,15 @@ class Mixer:
         speech *= speaks[:, None]
         labels = torch.where(speaks[:, None], labels, NON_SPEECH)
         dry = effects.frame_power(speech)
-        level = _speech_power(dry, labels)
-        rows = draw.some(count, r.room)
+        meets = draw.chance(count, p=r.meetings) & speaks & ~lone
+        rows = torch.nonzero(draw.chance(count, p=r.room) & ~meets)[:, 0]
         if len(rows):
             there = effects.in_rooms(speech.index_select(0, rows), self.rooms.draw(draw, len(rows)))
             speech.index_copy_(0, rows, there)
+        if len(rows := torch.nonzero(meets)[:, 0]):
+            there, said = self.meetings.lay(draw, len(rows))
+            speech[rows], labels[rows], dry[rows] = there, said, effects.frame_power(there)
+        level = _speech_power(dry, labels)
         background = self.background.draw(draw, level, labels, lone)
         under = effects.frame_power(background)
         mixed = self._channel(draw, speech.add_(background))
@@ -98,6 +106,9 @@ class Mixer:
             peak = _peak(some) + 1e-9
             quiet = from_db(-draw.uniform(len(rows), 1, high=25))
             some = effects.mu_law(some / peak * quiet) * (peak / quiet)
+            audio.index_copy_(0, rows, some)
+        if r.agc and len(rows := draw.some(count, r.agc)):
+            some = effects.automatic_gain(audio.index_select(0, rows), draw)
             audio.index_copy_(0, rows, some)
         if len(rows := draw.some(count, r.packet_loss)):
             some = effects.lose_packets(audio.index_select(0, rows), draw)

@@ -28,7 +28,13 @@ from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 from vad.training.coders import coded_now_and_then
 from vad.training.corpora import Clip, Corpus
 from vad.training.labels import NON_SPEECH, LabelRule, from_intervals, label
-from vad.training.teachers import Teacher, hear_each, load_teachers
+from vad.training.teachers import (
+    TEACHERS,
+    Teacher,
+    hear_each,
+    load_teachers,
+    taken_for_speech,
+)
 
 Heard = tuple[Clip, NDArray[np.float32]]
 
@@ -129,7 +135,7 @@ def _write(corpus: Corpus, cache: Path, device: str) -> str:
     partial.rename(final)
     hours = frames / 360_000
     return f"{corpus.kind}/{corpus.name}: {hours:.2f} h, {speech / frames:.0%} speech" + (
-        f", {skipped} clips empty, too short or unreadable" if skipped else ""
+        f", {skipped} clips empty, too short, unreadable or, of wordless voices, spoken" if skipped else ""
     )
 
 
@@ -137,6 +143,7 @@ def _write_clips(corpus: Corpus, folder: Path, device: str) -> tuple[int, int, i
     """Frames written, those of speech, and clips skipped."""
     needed = corpus.kind == "speech" and any(clip.speech is None for clip in corpus.clips)
     teachers = load_teachers(device) if needed else ()
+    everybody = load_teachers(device, tuple(TEACHERS)) if corpus.wordless else ()
     frame, speech, skipped = 0, 0, 0
     with (
         (folder / "audio.i16").open("wb") as audio_file,
@@ -145,6 +152,9 @@ def _write_clips(corpus: Corpus, folder: Path, device: str) -> tuple[int, int, i
     ):
         for block in _blocks(corpus.audio()):
             usable = [(clip, audio) for clip, audio in block if _usable(audio)]
+            if everybody:
+                spoken = taken_for_speech([_loud(audio) for _, audio in usable], everybody, device)
+                usable = [each for each, words in zip(usable, spoken, strict=True) if not words]
             skipped += len(block) - len(usable)
             for (clip, audio), labels in zip(
                 usable, _labels(usable, teachers, device), strict=True
@@ -184,7 +194,7 @@ def _usable(audio: NDArray[np.float32]) -> bool:
 
 def _labels(clips: list[Heard], teachers: Sequence[Teacher], device: str) -> list[NDArray[np.int8]]:
     """Of each clip: people's, else by the rule, else that of noise."""
-    loud = [audio / np.abs(audio).max() for _, audio in clips]
+    loud = [_loud(audio) for _, audio in clips]
     unlabelled = [i for i, (clip, _) in enumerate(clips) if clip.speech is None and teachers]
     likely = hear_each([loud[i] for i in unlabelled], teachers, device)
     heard = dict(zip(unlabelled, likely, strict=True))
@@ -198,6 +208,10 @@ def _labels(clips: list[Heard], teachers: Sequence[Teacher], device: str) -> lis
         else:
             found.append(np.full(frames, NON_SPEECH, np.int8))
     return found
+
+
+def _loud(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    return audio / np.abs(audio).max()
 
 
 def _level_db(audio: NDArray[np.float32], labels: NDArray[np.int8]) -> float:

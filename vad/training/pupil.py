@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vad.nn import ARCHITECTURES, Network
+from vad.nn import ARCHITECTURES, Architecture, Network
 from vad.training.blend import mixed_with
 from vad.training.parallel import Group
 from vad.training.recipe import Recipe
@@ -26,6 +26,17 @@ def _hidden(network: Network) -> list[tuple[torch.nn.Parameter, torch.nn.Paramet
     """
     weights = [p for p in network.parameters() if p.ndim > 1][1:-1]
     return [(weight, torch.nn.Parameter(weight.detach().flatten(1))) for weight in weights]
+
+
+def same_weights(one: Architecture, other: Architecture) -> bool:
+    """Whether weights of one are weights of the other: of one name, their layers differ by nothing
+    but numbers that stand beside the weights, such as a floor."""
+    beside = ("floor_dbfs",)
+    layers = [
+        [{k: v for k, v in layer.items() if k not in beside} for layer in each.layers]
+        for each in (one, other)
+    ]
+    return one.name == other.name and layers[0] == layers[1]
 
 
 class Pupil:

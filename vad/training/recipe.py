@@ -44,6 +44,12 @@ class SceneRecipe:
     offset: float = 0.03  # a constant, as cheap converters add
     speed: float = 0.35  # of the utterances: resampled by ±12 %, pitch and all
     level_db: tuple[float, float] = (-45.0, 0.0)  # of the scene's peak
+    # Of the scenes with speech: two to five people talk, each at a level and a distance of their own
+    # (see `vad.training.meetings`).
+    meetings: float = 0.0
+    bursts: float = 0.0  # laughs, breaths, coughs between the words, from these corpora of noise
+    bursts_of: tuple[str, ...] = ()
+    agc: float = 0.0  # the level follows the sound, as conference systems have it
     # Frames of speech below these are neither speech nor silence to a listener: not judged.
     inaudible_dbfs: float = -64.0
     masked_db: float = -14.0
@@ -52,7 +58,7 @@ class SceneRecipe:
     bridged_ms: int = 0
     bridged_db: float = 12.0
     boost: tuple[tuple[str, float], ...] = ()  # (corpus, how much more often than its size says)
-    held_out: tuple[str, ...] = ()  # "corpus" or "corpus:group"; "corpus%7" one clip in seven
+    held_out: tuple[str, ...] = ()  # as `vad.training.bank.held_out` reads them
 
     def __post_init__(self) -> None:
         values.check(self, values.SCENES)
@@ -92,6 +98,8 @@ class Recipe:
             can still be heard from speech that is drowned, which the clean clip's labels don't.
         teacher_in_pauses: the same where the clean clip holds no speech, if not `teacher`. What
             teachers take for speech there is a cough or a door: the label knows better.
+        teachers: who these are, of `vad.training.teachers.TEACHERS`; the mean of their logits
+            counts.
         taught: share of the scenes with speech that the references hear.
         arbiter: a model that hears them too, as a further reference: an earlier stage of the
             plan, or the name or folder of a model.
@@ -123,6 +131,7 @@ class Recipe:
     worst_tenth: float = 0.5
     teacher: float = 0.0
     teacher_in_pauses: float | None = None
+    teachers: tuple[str, ...] = ("silero", "firered")
     taught: float = 0.6
     arbiter: str = ""
     blends: tuple[Blend, ...] = ()

