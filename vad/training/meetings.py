@@ -25,7 +25,6 @@ from vad.training.rooms import Rooms
 from vad.training.rows import Rows
 
 TALKERS = 5  # at most
-TURNS = 6  # in a scene at most, each with one that comes over or after it
 SPEECH_DBFS = -20.0  # of the loudest talker
 SPREAD_DB = 2.5  # of a talker's turns around their level
 NEAR_DB = 10.0  # who is no fainter than this sits at the microphone's table
@@ -46,6 +45,8 @@ class Meetings:
 
     def __init__(self, bank: Bank, rooms: Rooms, recipe: SceneRecipe) -> None:
         self.bank, self.rooms, self.recipe = bank, rooms, recipe
+        # As many as there are seconds, each with one that comes over or after it: enough to the end.
+        self.turns = max(2, round(recipe.seconds))
 
     def lay(self, draw: Draw, count: int) -> tuple[Tensor, Tensor]:
         """Scenes in their rooms, the loudest talker at about −20 dBFS RMS.
@@ -60,7 +61,7 @@ class Meetings:
         under = self._levels(draw, count)
         found: list[tuple[Rows, Tensor]] = []
         for rows, who in zip(tracks, (turns, answers), strict=True):
-            found.append((rows, under.gather(1, who) - draw.normal(count, TURNS).abs() * SPREAD_DB))
+            found.append((rows, under.gather(1, who) - draw.normal(count, self.turns).abs() * SPREAD_DB))
         near = torch.zeros(count, frames * effects.HOP_SAMPLES, device=draw.device)
         far = torch.zeros_like(near)
         for rows, relative in found:
@@ -78,8 +79,8 @@ class Meetings:
     def _who(self, draw: Draw, count: int) -> tuple[Tensor, Tensor]:
         """[count, turns] who holds each turn, and who comes over or after it; the first talker
         most often."""
-        people = draw.uniform(count, 1, low=2, high=TALKERS + 1).long().expand(-1, TURNS)
-        turns = torch.where(draw.chance(count, TURNS, p=0.5), 0, draw.below(people))
+        people = draw.uniform(count, 1, low=2, high=TALKERS + 1).long().expand(-1, self.turns)
+        turns = torch.where(draw.chance(count, self.turns, p=0.5), 0, draw.below(people))
         answers = (turns + 1 + draw.below(people - 1)) % people
         return turns, answers
 
