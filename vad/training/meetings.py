@@ -45,7 +45,7 @@ class Meetings:
 
     def __init__(self, bank: Bank, rooms: Rooms, recipe: SceneRecipe) -> None:
         self.bank, self.rooms, self.recipe = bank, rooms, recipe
-        # As many as there are seconds, each with one that comes over or after it: enough to the end.
+        # As many as there are seconds, each with one that comes over or after it, last to the end.
         self.turns = max(2, round(recipe.seconds))
 
     def lay(self, draw: Draw, count: int) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,9 @@ class Meetings:
         under = self._levels(draw, count)
         found: list[tuple[Rows, Tensor]] = []
         for rows, who in zip(tracks, (turns, answers), strict=True):
-            found.append((rows, under.gather(1, who) - draw.normal(count, self.turns).abs() * SPREAD_DB))
+            found.append(
+                (rows, under.gather(1, who) - draw.normal(count, self.turns).abs() * SPREAD_DB)
+            )
         near = torch.zeros(count, frames * effects.HOP_SAMPLES, device=draw.device)
         far = torch.zeros_like(near)
         for rows, relative in found:

@@ -135,7 +135,9 @@ def _write(corpus: Corpus, cache: Path, device: str) -> str:
     partial.rename(final)
     hours = frames / 360_000
     return f"{corpus.kind}/{corpus.name}: {hours:.2f} h, {speech / frames:.0%} speech" + (
-        f", {skipped} clips empty, too short, unreadable or, of wordless voices, spoken" if skipped else ""
+        f", {skipped} clips empty, too short, unreadable or, of wordless voices, spoken"
+        if skipped
+        else ""
     )
 
 

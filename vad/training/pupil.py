@@ -36,7 +36,7 @@ def same_weights(one: Architecture, other: Architecture) -> bool:
         [{k: v for k, v in layer.items() if k not in beside} for layer in each.layers]
         for each in (one, other)
     ]
-    return one.name == other.name and layers[0] == layers[1]
+    return (one.name, one.delay) == (other.name, other.delay) and layers[0] == layers[1]
 
 
 class Pupil:

@@ -44,8 +44,8 @@ class SceneRecipe:
     offset: float = 0.03  # a constant, as cheap converters add
     speed: float = 0.35  # of the utterances: resampled by ±12 %, pitch and all
     level_db: tuple[float, float] = (-45.0, 0.0)  # of the scene's peak
-    # Of the scenes with speech: two to five people talk, each at a level and a distance of their own
-    # (see `vad.training.meetings`).
+    # Of the scenes with speech: two to five people talk, each at a level and a distance of their
+    # own (see `vad.training.meetings`).
     meetings: float = 0.0
     bursts: float = 0.0  # laughs, breaths, coughs between the words, from these corpora of noise
     bursts_of: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
     audio → level and offset taken out → 80 band-pass filters every 10 samples, magnitudes
           → pool of 3, normalised → 2 × (convolution over 5 → pool of 3, normalised)
-          → 4 LSTMs that read both ways → 2 linear layers → nobody, one of three talkers, two of them
+          → 4 LSTMs that read both ways → 2 linear layers
+          → nobody, one of three talkers, two of them
 
 Speech is what is not nobody. It normalises each channel over the whole of what it hears, so that a
 recording's level does not matter, and it judges everything beside the loudest talker: of all the

@@ -69,7 +69,9 @@ def _are_words(values: Any) -> bool:
 
 
 # As `vad.training.bank.held_out` reads them.
-_HELD_OUT = re.compile(r"[^:%]+|[^:%]+:%[1-9][0-9]*|[^:%]*%[1-9][0-9]*(:.+)?|[^:%]*:[^%]+", re.DOTALL)
+_HELD_OUT = re.compile(
+    r"[^:%]+|[^:%]+:%[1-9][0-9]*|[^:%]*%[1-9][0-9]*(:.+)?|[^:%]*:[^%]+", re.DOTALL
+)
 
 _NUMBER = Rule("a number", _is_number)
 _POSITIVE = Rule("a positive number", lambda value: _is_number(value) and value > 0)
