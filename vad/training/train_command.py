@@ -59,8 +59,12 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     stop_at: Annotated[int | None, typer.Option(min=1, help="Leave off after this step.")] = None,
-    dev: Annotated[Path | None, typer.Option(help="Development sets with labels.jsonl.")] = None,
-    dev_noise: Annotated[list[str] | None, typer.Option(help="Noise packs for 5 dB.")] = None,
+    dev: Annotated[
+        list[Path] | None, typer.Option(help="Development sets with labels.jsonl; repeatable.")
+    ] = None,
+    dev_noise: Annotated[
+        list[str] | None, typer.Option(help="Noise packs, for 10, 5 and 0 dB.")
+    ] = None,
     judge_every: Annotated[int, typer.Option(min=1)] = 1000,
 ) -> None:
     """Train a network; run again with the same folder to resume. torchrun spreads it over GPUs."""
@@ -76,7 +80,7 @@ def train(
     stages = read_plan(plan, steps=steps, seed=seed, stop_at=stop_at)
     if out is not None and out.exists() and not out.is_dir():
         raise ParameterError("out", f"{out} is no folder")
-    if dev_noise and dev is None:
+    if dev_noise and not dev:
         raise ParameterError("dev_noise", "is added to the sets that --dev names; none are")
     group, device = Group.join(device)
     try:
