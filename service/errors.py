@@ -28,6 +28,7 @@
         ├── MalformedMessage    not a JSON object with a type
         ├── UnsupportedFrame    a frame type that the route doesn't take
         ├── MessageTooLarge     more bytes than a message may have
+        ├── TooManyMessages     more messages than it may have, audio aside
         ├── StreamIdle          no message for too long
         ├── StreamTooLong       more audio than a stream may have
         ├── StreamTooFast       audio too far ahead of the clock
@@ -192,6 +193,10 @@ class UnsupportedFrame(StreamError):
 
 class MessageTooLarge(StreamError):
     """More bytes than a message may have."""
+
+
+class TooManyMessages(StreamError):
+    """More messages than a stream may have, audio aside."""
 
 
 class StreamIdle(StreamError):

@@ -93,6 +93,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.MalformedMessage: ProblemType("malformed-message", 400, "Malformed message", 1007),
     service.UnsupportedFrame: ProblemType("unsupported-frame", 400, "Unsupported frame", 1003),
     service.MessageTooLarge: ProblemType("message-too-large", 413, "Message too large", 1009),
+    service.TooManyMessages: ProblemType("too-many-messages", 429, "Too many messages", 1008, 5),
     service.StreamIdle: ProblemType("stream-idle", 408, "The stream was idle"),
     service.StreamTooLong: ProblemType("stream-too-long", 413, "The stream is too long"),
     service.StreamTooFast: ProblemType("stream-too-fast", 429, "The stream is too fast", 1008, 5),

@@ -24,6 +24,7 @@ from service.errors import (
     StreamStalled,
     StreamTooFast,
     StreamTooLong,
+    TooManyMessages,
     UnknownMessage,
 )
 from service.settings import Settings
@@ -62,6 +63,7 @@ _REASONS: Mapping[type[BaseException], StopReason] = {
     StreamTooLong: "limit",
     StreamTooFast: "limit",
     StreamStalled: "limit",
+    TooManyMessages: "limit",
     MessageTooLarge: "limit",
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
-from service.connection import Connection
+from service.live.connection import Connection
 from service.protocol import StreamLimits
 from service.realtime_messages import (
     ErrorEvent,
@@ -60,6 +60,8 @@ class RealtimeConnection(Connection[ServerEvent]):
         if not isinstance(message, SpeechStartedEvent | SpeechStoppedEvent):
             return None
         fields = message.model_dump()
+        if isinstance(message, SpeechStoppedEvent):
+            fields["reason"] = message.reason
         return fields | {"type": fields["type"].rpartition(".")[2]}
 
     @property

@@ -97,7 +97,10 @@ class Narrator:
     def _stopped(self, event: SpeechStopped) -> ServerEvent:
         assert self._promised is not None, event
         return SpeechStoppedEvent(
-            event_id=self._event_id(), audio_end_ms=event.audio_end_ms, item_id=self._promised
+            event_id=self._event_id(),
+            audio_end_ms=event.audio_end_ms,
+            item_id=self._promised,
+            reason=event.reason,
         )
 
     def _event_id(self) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import EventRefused
 from service.problems import detail, field_errors, problem_type
+from vad.events import StopReason
 
 NO_ANSWERS = (
     "this server detects turns and makes no answers: "
@@ -103,11 +104,13 @@ class SpeechStoppedEvent(ServerEvent):
     Attributes:
         audio_end_ms: where its audio ends, the silence that ended it included.
         item_id: that of the start.
+        reason: for the log alone.
     """
 
     type: Literal["input_audio_buffer.speech_stopped"] = "input_audio_buffer.speech_stopped"
     audio_end_ms: int
     item_id: str
+    reason: StopReason = Field(exclude=True)
 
 
 class Committed(ServerEvent):

@@ -45,10 +45,13 @@ from service.realtime_messages import (
 from service.realtime_turns import InputBuffer, Turns
 from vad import Detector, Segmentation
 from vad.events import Event, SpeechEvent, StopReason
+from vad.session import NOTHING, Audio, Frames, Session
 
 _OVER = (State.DRAINING, State.CLOSED)
 MIN_COMMIT_MS = 100  # what OpenAI's own server asks for
 QUERY = frozenset({"model"})
+APPEND = "input_audio_buffer.append"
+HEAD = 256  # characters in which an event with audio says so, or else takes the long way
 
 
 class RealtimeSession:
@@ -64,6 +67,8 @@ class RealtimeSession:
     Attributes:
         state, close_code, reason, failure, audio_ms, ledger: as of `service.session`.
     """
+
+    takes_audio = False
 
     def __init__(
         self,
@@ -88,9 +93,11 @@ class RealtimeSession:
         self._configure(Config(beta=beta))
         self._turns: Turns | None = None
         self._segments = 0
+        self._full = False  # it may have no more audio
+        self._append_id: str | None = None  # of the last event with audio
         self._serve: Mapping[str, Callable[[Mapping[str, Any]], list[ServerEvent]]] = {
             "session.update": self._update,
-            "input_audio_buffer.append": self._append,
+            APPEND: self._append,
             "input_audio_buffer.commit": self._commit,
             "input_audio_buffer.clear": self._clear,
         }
@@ -128,6 +135,59 @@ class RealtimeSession:
             return [self._narrator.error(exc, event_id)]
         except Exception as exc:
             return self.fail(exc, event_id)
+
+    def audio_in(self, text: str) -> bytes | None:
+        """The audio of an `input_audio_buffer.append`; what is wrong with one is told in turn."""
+        if APPEND not in text[:HEAD] or len(text) > self._limits.max_message_bytes:
+            return None
+        try:
+            event = decode(text)
+            if event.type != APPEND:
+                return None
+            self._append_id = event.event_id
+            return decode_audio(validated(Append, event.values).audio)
+        except EventRefused:
+            return None
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Of audio as it comes."""
+        return self._buffer.format.sample_rate * self._buffer.format.sample_bytes
+
+    @property
+    def signal(self) -> Session:
+        """What the engine knows of the stream; there whenever `feed` gave it audio."""
+        assert self._turns is not None
+        return self._turns.signal
+
+    def feed(self, data: bytes) -> Audio:
+        """Audio for the network, [samples] float32 at 16 kHz; the other half is `take`.
+
+        Raises:
+            Exception: for `refuse`.
+        """
+        room = self._buffer.room(self._limits.max_stream_s)
+        if self._config.turn_detection is not None and self._turns is None:
+            self._turns = self._begin(self._config.turn_detection.segmentation())
+        samples = self._buffer.append(data[:room])
+        self.audio_ms = self._buffer.end_ms
+        self._full = len(data) > room
+        self._check_lead()
+        return NOTHING if self._turns is None else self._turns.feed(samples)
+
+    def take(self, probabilities: Frames) -> list[ServerEvent]:
+        """What came of the audio."""
+        out = [] if self._turns is None else self._reported(self._turns.take(probabilities))
+        if self._full:
+            limit = self._limits.max_stream_s
+            out += self.fail(StreamTooLong(f"a session may have {limit:g} s of audio"))
+        return out
+
+    def refuse(self, exc: Exception) -> list[ServerEvent]:
+        """What an exception means here: a mistake that is told, or the end."""
+        if isinstance(exc, EventRefused):
+            return [self._narrator.error(exc, self._append_id)]
+        return self.fail(exc, self._append_id)
 
     def fail(self, exc: BaseException, event_id: str | None = None) -> list[ServerEvent]:
         """Something other than the client's wish ends the session."""
@@ -178,18 +238,8 @@ class RealtimeSession:
         return [*out, self._narrator.updated(self._described())]
 
     def _append(self, values: Mapping[str, Any]) -> list[ServerEvent]:
-        data = decode_audio(validated(Append, values).audio)
-        room = self._buffer.room(self._limits.max_stream_s)
-        if self._config.turn_detection is not None and self._turns is None:
-            self._turns = self._begin(self._config.turn_detection.segmentation())
-        samples = self._buffer.append(data[:room])
-        self.audio_ms = self._buffer.end_ms
-        self._check_lead()
-        out = [] if self._turns is None else self._reported(self._turns.push(samples))
-        if len(data) > room:
-            limit = self._limits.max_stream_s
-            out += self.fail(StreamTooLong(f"a session may have {limit:g} s of audio"))
-        return out
+        audio = self.feed(decode_audio(validated(Append, values).audio))
+        return self.take(self._detector.engine.push(self.signal, audio) if len(audio) else audio)
 
     def _commit(self, values: Mapping[str, Any]) -> list[ServerEvent]:
         validated(NoFields, values)

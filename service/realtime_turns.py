@@ -9,6 +9,7 @@ from service.realtime_config import InputFormat
 from vad import Stream
 from vad.events import Event, SpeechDiscarded, SpeechStarted, SpeechStopped, StopReason
 from vad.frames import samples_to_ms
+from vad.session import Audio, Frames, Session
 
 TICKS = 24_000  # a second: a multiple of each format's rate, so that no change of it drifts
 
@@ -83,9 +84,18 @@ class Turns:
         self._since_ms = since_ms
         self._held: SpeechStarted | None = None
 
-    def push(self, data: bytes) -> list[Event]:
-        """The next audio."""
-        return self._told(self._stream.push(data))
+    @property
+    def signal(self) -> Session:
+        """What the engine knows of the stream."""
+        return self._stream.signal
+
+    def feed(self, data: bytes) -> Audio:
+        """As `Stream.feed`."""
+        return self._stream.feed(data)
+
+    def take(self, probabilities: Frames) -> list[Event]:
+        """As `Stream.take`."""
+        return self._told(self._stream.take(probabilities))
 
     def flush(self) -> list[Event]:
         """Ends what is open; the stream goes on."""

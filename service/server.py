@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,11 +20,11 @@ from pydantic import ValidationError
 
 from service import logs
 from service.app import create_app
+from service.live.websockets import Allowance, WebSocketProtocol
 from service.security import warn_if_open
 from service.settings import Settings
 from service.state import Service, load
 from service.supervisor import STARTUP_FAILURE, Supervisor
-from service.websockets import WebSocketProtocol
 from vad import Detector, ParameterError, VadError, weights
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
-        ws=WebSocketProtocol,
+        ws=partial(WebSocketProtocol, allowance=Allowance()),  # type: ignore[arg-type]
         # The limit itself is the session's, which can say so before it closes; this one only
         # keeps a message from filling the memory.
         ws_max_size=2 * settings.max_message_bytes,

@@ -46,6 +46,7 @@ from vad import Detector, Stream
 from vad.audio.pcm import sample_bytes
 from vad.config import Segmentation
 from vad.events import Event, SpeechEvent, StopReason
+from vad.session import Audio, Frames, Session
 
 __all__ = ["State", "StreamLimits", "StreamSession"]
 _OVER = (State.DRAINING, State.CLOSED)
@@ -72,6 +73,8 @@ class StreamSession:
         ledger: what was reported so far.
     """
 
+    takes_audio = True
+
     def __init__(
         self,
         detector: Detector,
@@ -96,6 +99,7 @@ class StreamSession:
         self._segmentation = Segmentation()
         self._stream: Stream | None = None
         self._bytes = 0
+        self._full = False  # it may have no more audio
 
     @property
     def running(self) -> bool:
@@ -117,12 +121,57 @@ class StreamSession:
         return self._guarded(lambda: self._opened(parse_text(StreamFields, query)))
 
     def receive_bytes(self, data: bytes) -> list[ServerMessage]:
-        """A binary frame: audio."""
+        """A binary frame, audio: `feed`, the network, and `take`."""
         return self._guarded(lambda: self._audio(data))
 
     def receive_text(self, text: str) -> list[ServerMessage]:
         """A text frame: a JSON object."""
         return self._guarded(lambda: self._command(text))
+
+    def audio_in(self, text: str) -> None:
+        """No text frame is audio here."""
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Of audio as it comes."""
+        return self._width * self._fields.sample_rate
+
+    @property
+    def signal(self) -> Session:
+        """What the engine knows of the stream; there from the first `feed` on."""
+        assert self._stream is not None
+        return self._stream.signal
+
+    def feed(self, data: bytes) -> Audio:
+        """Audio for the network, [samples] float32 at 16 kHz; the other half is `take`.
+
+        Raises:
+            Exception: for `refuse`.
+        """
+        self._allow("audio")
+        self._check_lead(len(data))
+        if self._stream is None:
+            self._stream = self._begin()
+            self.state = State.STREAMING
+        taken = data[: self._room()]
+        self._bytes += len(taken)
+        self._full = len(data) > len(taken)
+        return self._stream.feed(taken)
+
+    def take(self, probabilities: Frames) -> list[ServerMessage]:
+        """What came of the audio."""
+        assert self._stream is not None
+        out: list[ServerMessage] = [*self._book(self._stream.take(probabilities))]
+        if self._full:
+            limit = self._limits.max_stream_s
+            out += self.fail(StreamTooLong(f"a stream may have {limit:g} s of audio"))
+        return out
+
+    def refuse(self, exc: Exception) -> list[ServerMessage]:
+        """What an exception means here: a mistake that is told, or the end."""
+        if self.state in _NOT_YET_OPEN or not isinstance(exc, RECOVERABLE):
+            return self.fail(exc)
+        return [error_of(exc, fatal=False)]
 
     def fail(self, exc: BaseException) -> list[ServerMessage]:
         """Something other than the client's `end` ends the stream: shutdown, a limit, a fault."""
@@ -150,9 +199,7 @@ class StreamSession:
         try:
             return handle()
         except Exception as exc:
-            if self.state in _NOT_YET_OPEN or not isinstance(exc, RECOVERABLE):
-                return self.fail(exc)
-            return [error_of(exc, fatal=False)]
+            return self.refuse(exc)
 
     def _allow(self, kind: str) -> None:
         if kind in ALLOWED[self.state]:
@@ -226,18 +273,8 @@ class StreamSession:
     def _audio(self, data: bytes) -> list[ServerMessage]:
         if len(data) > self._limits.max_message_bytes:
             raise self._too_large()
-        self._allow("audio")
-        self._check_lead(len(data))
-        if self._stream is None:
-            self._stream = self._begin()
-            self.state = State.STREAMING
-        taken = data[: self._room()]
-        self._bytes += len(taken)
-        out: list[ServerMessage] = [*self._book(self._stream.push(taken))]
-        if len(data) > len(taken):
-            limit = self._limits.max_stream_s
-            out += self.fail(StreamTooLong(f"a stream may have {limit:g} s of audio"))
-        return out
+        audio = self.feed(data)
+        return self.take(self._detector.engine.push(self.signal, audio))
 
     def _begin(self) -> Stream:
         return self._detector.stream(

@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     max_stream_lead_s: float = Field(
         default=4 * HOUR, gt=0, description="of a stream's audio over the clock"
     )
+    max_controls_per_s: float = Field(
+        default=100, gt=0, description="messages and pings of one stream beside audio, on average"
+    )
     max_message_bytes: int = Field(default=2**20, ge=1, description="of one WebSocket message")
     max_queue_bytes: int = Field(
         default=2**20, ge=1, description="that wait in one stream before reading stops"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
 
 import structlog
 
-from service.batcher import batcher_for
+from service.bulk import BulkEngine
 from service.decode_pool import DecodePool
 from service.decoding import DecodeLimits
 from service.errors import (
@@ -22,9 +22,9 @@ from service.errors import (
     TooManyStreams,
 )
 from service.limits import Places, Quota
+from service.live.hub import Hub
 from service.metrics import Metrics
 from service.registry import StreamRegistry
-from service.returns import Returns
 from service.security import Keyring
 from service.settings import Settings
 from service.workers import Cancellation, Workers
@@ -71,8 +71,8 @@ class Service:
         decoders: processes that decode files.
         files, bodies: threads for files that are stored, and for those that still arrive.
         live_bodies: places for the latter.
-        live: runs the jobs of streams, and the network for everyone.
-        returns: tells the event loop of those that are done.
+        hub: runs the network for live streams.
+        bulk: the same model, for files.
         phase: what the app is ready for.
     """
 
@@ -138,10 +138,10 @@ class Service:
         if self._loaded is None:
             self._loaded = await self.files.run(Cancellation(), partial(load, settings))
         self.decoders = DecodePool(settings.file_workers, DecodeLimits.of(settings))
-        self.live = batcher_for(self._loaded.engine, self.metrics)
-        self.returns = Returns(asyncio.get_running_loop())
-        # From here on, whoever uses the network waits for its turn in the one thread.
-        self._detector = detector = self._loaded.using(self.live.engine)
+        self._detector = detector = self._loaded
+        self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere())
+        self._bulk_engine = BulkEngine(detector.engine, self.hub)
+        self.bulk = detector.using(self._bulk_engine)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)
         # What is here will stay, torch and all: the collector need not look at it over and over
@@ -150,6 +150,11 @@ class Service:
         gc.freeze()
         self.phase = Phase.READY
         log.info("ready", model=detector.name, device=detector.device)
+
+    def _turns_elsewhere(self) -> ThreadPoolExecutor | None:
+        """Where live streams have their turns, unless it is the event loop."""
+        # A GPU would make the loop wait.
+        return None if self.detector.device == "cpu" else ThreadPoolExecutor(1, "turns")
 
     async def drain(self) -> None:
         """Takes no new work and ends the live streams; requests go on. Only the first call acts."""
@@ -165,6 +170,7 @@ class Service:
         await self.drain()
         self.files.close()
         self.bodies.close()
-        self.live.close()
+        self._bulk_engine.close()
+        self.hub.close()
         self.decoders.close()
         log.info("stopped")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
-from service.connection import Connection
 from service.errors import Unauthorised, UnknownPath
+from service.live.connection import Connection
 from service.messages import Error, ServerMessage, encode, error_of
 from service.problems import problem_type
 from service.protocol import State, StreamLimits
@@ -50,8 +49,12 @@ class StreamConnection(Connection[ServerMessage]):
         keys, session = self._service.keys, self._own
         if not keys or bearer(self._websocket) is not None:
             return await super()._authenticate()
-        await self._step(partial(session.challenge, keys.find))
-        await self._step(await self._next(self._service.settings.auth_timeout_s))
+        self._tell(session.challenge(keys.find))
+        message = await self._next(self._service.settings.auth_timeout_s)
+        text = message.get("text")
+        self._tell(
+            session.receive_bytes(message["bytes"]) if text is None else session.receive_text(text)
+        )
         if session.state is not State.CONNECTING:
             raise Unauthorised("the client gave no key")  # and has been told so
         return session.key

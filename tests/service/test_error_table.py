@@ -153,7 +153,7 @@ def test_streams(slug: str) -> None:
 # Provoked in files of their own, next to their boundaries.
 ELSEWHERE = {
     "too-many-requests", "too-many-requests-of-key", "too-many-streams-of-key",  # test_limits
-    "stream-stalled",  # test_stream_limits
+    "stream-stalled", "too-many-messages",  # test_stream_limits
     "origin-not-allowed",  # test_security
     "too-many-streams",  # test_streams
     "client-gone",  # test_server

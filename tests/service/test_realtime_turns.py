@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from service.realtime_turns import InputBuffer, Turns
 from vad import SpeechStarted, SpeechStopped, Stream
 from vad.events import Event
 
-from .conftest import EnergyDetector, pattern, pcm
+from .conftest import EnergyDetector, EnergyEngine, pattern, pcm
 
 RATE = PCM.sample_rate
 
@@ -26,16 +26,20 @@ def sound(*spans: tuple[float, float]) -> bytes:
     return pcm(pattern(*spans, rate=RATE))
 
 
+def push(turns: Turns, data: bytes) -> list[Event]:
+    return turns.take(EnergyEngine().push(cast(Any, turns.signal), turns.feed(data)))
+
+
 def spans(events: list[Event]) -> list[tuple[int, int]]:
     return [(e.audio_start_ms, e.audio_end_ms) for e in events if isinstance(e, SpeechStopped)]
 
 
 def test_a_start_waits_for_the_minimum_of_speech() -> None:
     turns, since = Turns(stream(), 0, 0), 0
-    assert turns.push(sound((1, 0))) == []
+    assert push(turns, sound((1, 0))) == []
     data = sound((1, 0.9))
     for now in range(0, 1000, 10):
-        told = turns.push(data[now * 48 : (now + 10) * 48])
+        told = push(turns, data[now * 48 : (now + 10) * 48])
         if told:
             since = now + 10
             break
@@ -48,30 +52,30 @@ def test_a_start_waits_for_the_minimum_of_speech() -> None:
 
 def test_a_click_is_never_told() -> None:
     turns = Turns(stream(), 0, 0)
-    assert turns.push(sound((0.2, 0.9), (1, 0))) == []
+    assert push(turns, sound((0.2, 0.9), (1, 0))) == []
     assert turns.finish("end") == []
 
 
 def test_silence_within_the_minimum_does_not_count_as_speech() -> None:
     turns = Turns(stream(), 0, 0)
-    assert turns.push(sound((0.1, 0.9), (0.4, 0))) == []
+    assert push(turns, sound((0.1, 0.9), (0.4, 0))) == []
     # Speech again, half a second after the onset: the segment is longer than the minimum.
-    [started] = turns.push(sound((0.1, 0.9)))
+    [started] = push(turns, sound((0.1, 0.9)))
     assert isinstance(started, SpeechStarted)
-    assert spans(turns.push(sound((1, 0)))) == [(0, 1100)]
+    assert spans(push(turns, sound((1, 0)))) == [(0, 1100)]
 
 
 def test_a_flush_tells_a_held_start_that_is_long_enough_and_no_other() -> None:
     turns = Turns(stream(), 0, 0)
-    assert turns.push(sound((0.1, 0.9), (0.05, 0))) == []
+    assert push(turns, sound((0.1, 0.9), (0.05, 0))) == []
     assert turns.flush() == []
-    assert turns.push(sound((0.1, 0.9), (0.2, 0))) == []
+    assert push(turns, sound((0.1, 0.9), (0.2, 0))) == []
     assert [type(e) for e in turns.flush()] == [SpeechStarted, SpeechStopped]
 
 
 def test_times_and_ids_count_on_from_where_the_stream_starts() -> None:
     turns = Turns(stream(), 5000, 7)
-    events = turns.push(sound((0.5, 0.9), (1, 0), (0.5, 0.9))) + turns.finish("shutdown")
+    events = push(turns, sound((0.5, 0.9), (1, 0), (0.5, 0.9))) + turns.finish("shutdown")
     assert spans(events) == [(5000, 6000), (6200, 7000)]
     ids = [e.segment_id for e in events if isinstance(e, SpeechStarted | SpeechStopped)]
     assert ids == [7, 7, 8, 8]
@@ -80,9 +84,9 @@ def test_times_and_ids_count_on_from_where_the_stream_starts() -> None:
 
 def test_no_start_lies_before_the_floor() -> None:
     turns = Turns(stream(), 0, 0)
-    turns.push(sound((1, 0)))
+    push(turns, sound((1, 0)))
     turns.floor_ms = 1000
-    assert spans(turns.push(sound((0.5, 0.9), (1, 0)))) == [(1000, 2000)]
+    assert spans(push(turns, sound((0.5, 0.9), (1, 0)))) == [(1000, 2000)]
 
 
 @settings(deadline=None, max_examples=60)
@@ -104,7 +108,7 @@ def test_what_is_told_is_what_the_stream_keeps(
     told: list[Event] = []
     for start, end in pairwise(edges):
         kept += plain.push(data[start:end])
-        told += turns.push(data[start:end])
+        told += push(turns, data[start:end])
     if flush:
         kept += plain.flush()
         told += turns.flush()

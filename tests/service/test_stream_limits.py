@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 from websockets.sync.client import connect
 
-from service import websockets
+from service.live import websockets
 from service.messages import Error
 from service.session import StreamLimits, StreamSession
 
@@ -33,6 +33,7 @@ from .conftest import (
 
 ROUTE = "/v1/vad/stream"
 SECOND = pcm(pattern((1, 0)))
+MANY: dict[str, Any] = {"max_controls_per_s": 1e6}
 
 
 def test_lead_over_real_time() -> None:
@@ -103,13 +104,51 @@ def test_pings_are_answered_while_the_work_takes_long() -> None:
         assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "speech_started"
 
 
+def masked(opcode: int, payload: bytes = b"") -> bytes:
+    """A frame; masked with zeros, which changes nothing."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [masked(9), masked(10), masked(2), masked(1, b'{"type":"flush"}'), masked(1, b'{"type":"x"}')],
+    ids=["ping", "pong", "empty", "flush", "unknown"],
+)
+@pytest.mark.parametrize("keys", [(), ("secret",)], ids=["open", "before-the-key"])
+def test_a_flood_is_read_slowly_and_ends_while_others_are_served(
+    frame: bytes, keys: tuple[str, ...]
+) -> None:
+    if keys and frame[0] & 15 in (1, 2):
+        pytest.skip("before its key a client may send one message, which ends it")
+    with (
+        running(api_keys=keys, max_controls_per_s=200) as (server, port),
+        capture_logs() as logs,
+        closing(DeafClient(port)) as flooder,
+        connect(
+            f"ws://127.0.0.1:{port}{ROUTE}", additional_headers={"Authorization": "Bearer secret"}
+        ) as innocent,
+    ):
+        assert json.loads(innocent.recv(timeout=PATIENCE_S))["type"] == "session.created"
+        flooder._socket.settimeout(0.02)
+        with suppress(OSError):
+            flooder._socket.send(frame * 100_000)
+        innocent.send(LOUD_PCM)
+        assert json.loads(innocent.recv(timeout=PATIENCE_S))["type"] == "speech_started"
+        until(lambda: any(r["event"] == "stream_closed" for r in logs))
+        [connection] = [c for c in server.server_state.connections if c.close_sent]
+        assert len(connection._unread) < 2**20
+    closed = next(r for r in logs if r["event"] == "stream_closed")
+    assert (closed["reason"], closed["code"]) == ("limit", 1008)
+
+
 class DeafClient:
     """Asks and asks, and reads no answer; a raw socket, since others read behind one's back."""
 
     # Each is answered with all parameters, which fills the way back soon.
-    FRAME = bytes([0x81, 0x80 | 25]) + bytes(4) + b'{"type":"session.update"}'
+    FRAME = masked(1, b'{"type":"session.update"}')
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, frame: bytes = FRAME) -> None:
+        self._frame = frame
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._socket.connect(("127.0.0.1", port))
@@ -123,7 +162,7 @@ class DeafClient:
 
     def ask(self) -> None:
         """Sends as much as goes at once, if the server still takes anything."""
-        data = self._rest or self.FRAME * 500
+        data = self._rest or self._frame * 500
         with suppress(OSError):
             self._rest = data[self._socket.send(data) :]
 
@@ -132,7 +171,7 @@ class DeafClient:
 
 
 def test_a_slow_reader_of_events_ends_alone() -> None:
-    settings: dict[str, Any] = {"max_queue_bytes": 20_000, "stream_stall_s": 0.5}
+    settings = MANY | {"max_queue_bytes": 20_000, "stream_stall_s": 0.5}
     with running(**settings) as (server, port), capture_logs() as logs:
         # Connections inherit it; else the kernel would keep megabytes before anybody waits.
         listener = server.servers[0].sockets[0]
@@ -160,7 +199,7 @@ def test_a_slow_reader_of_events_ends_alone() -> None:
 
 
 def test_who_takes_nothing_and_sends_nothing_is_given_up_too() -> None:
-    with running(stream_stall_s=0.5) as (server, port), capture_logs() as logs:
+    with running(**MANY, stream_stall_s=0.5) as (server, port), capture_logs() as logs:
         server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with closing(DeafClient(port)) as deaf:
             for _ in range(20):  # less than its queue takes, and answered by megabytes
@@ -176,15 +215,12 @@ def test_who_takes_nothing_and_sends_nothing_is_given_up_too() -> None:
 
 
 def test_pongs_do_not_pile_up_for_who_reads_nothing() -> None:
-    ping = bytes([0x89, 0x80 | 125]) + bytes(4 + 125)
-    # A busy machine takes half a minute for them, and no ping is a message.
-    with running(stream_idle_s=10 * PATIENCE_S) as (server, port):
+    with running(**MANY, stream_idle_s=10 * PATIENCE_S) as (server, port):
         server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        with closing(DeafClient(port)) as deaf:
+        with closing(DeafClient(port, masked(9, bytes(125)))) as deaf:
             until(lambda: len(server.server_state.connections) == 1)
-            for _ in range(300):  # 20 MB of them
-                with suppress(OSError):
-                    deaf._socket.send(ping * 500)
+            for _ in range(100):  # 6 MB of them
+                deaf.ask()
             [connection] = server.server_state.connections
             waiting = connection.transport.get_write_buffer_size()
     assert 0 < waiting < 2**20
@@ -194,7 +230,7 @@ def test_who_does_not_take_the_last_words_loses_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(websockets, "LINGER_S", 0.5)
-    with running(stream_stall_s=0.5) as (server, port):
+    with running(**MANY, stream_stall_s=0.5) as (server, port):
         server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with closing(DeafClient(port)) as deaf:
             until(lambda: len(server.server_state.connections) == 1)

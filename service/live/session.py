@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from service.ledger import Ledger
 from vad.events import SpeechEvent, StopReason
+from vad.session import Audio, Frames, Session
 
 MessageT = TypeVar("MessageT")
 
@@ -20,6 +21,7 @@ class LiveSession(Protocol[MessageT]):
         failure: the unforeseen exception that ended it, for the log.
         audio_ms: received so far.
         ledger: what was reported so far.
+        takes_audio: whether binary frames are audio.
     """
 
     close_code: int
@@ -27,6 +29,7 @@ class LiveSession(Protocol[MessageT]):
     failure: BaseException | None
     audio_ms: int
     ledger: Ledger
+    takes_audio: bool
 
     @property
     def running(self) -> bool:
@@ -38,11 +41,43 @@ class LiveSession(Protocol[MessageT]):
         ...
 
     def receive_text(self, text: str) -> list[MessageT]:
-        """A text frame."""
+        """A text frame, behind all audio that came before it."""
         ...
 
     def receive_bytes(self, data: bytes) -> list[MessageT]:
-        """A binary frame."""
+        """A binary frame, which runs the network here and now."""
+        ...
+
+    def audio_in(self, text: str) -> bytes | None:
+        """The audio that a text frame is; None if it is anything else."""
+        ...
+
+    # Audio in two halves, between which others share the network: see `vad.Stream`.
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Of audio as it comes."""
+        ...
+
+    @property
+    def signal(self) -> Session:
+        """What the engine knows of the stream, once `feed` has given it audio."""
+        ...
+
+    def feed(self, data: bytes) -> Audio:
+        """Audio for the network, [samples] at 16 kHz; none where there is nothing to hear.
+
+        Raises:
+            Exception: for `refuse`.
+        """
+        ...
+
+    def take(self, probabilities: Frames) -> list[MessageT]:
+        """What came of it."""
+        ...
+
+    def refuse(self, exc: Exception) -> list[MessageT]:
+        """What an exception means here, which may be the end."""
         ...
 
     def fail(self, exc: BaseException) -> list[MessageT]:

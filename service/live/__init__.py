@@ -1,0 +1,1 @@
+"""Live streams: one WebSocket each, one network for all."""

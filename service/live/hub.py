@@ -1,0 +1,205 @@
+"""The tick: what all live streams have sent goes through the network together.
+
+    connections ──▶ what waits of each ──┐
+                                         │  a turn, every TICK_S while anything waits
+            messages, in order           ▼
+            audio, joined ──▶ one batch of the network ──▶ events ──▶ connections
+
+On a CPU a turn is the event loop's own: it is short, and a thread would wait for Python's lock
+at each layer of the network. Elsewhere the same turn runs in an executor. No session is ever
+touched from two threads, since whatever concerns one waits for its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, perf_counter
+from typing import Protocol
+
+import structlog
+
+from service.metrics import Metrics
+from vad.engine import Engine
+from vad.session import Audio, Frames, Session
+
+log = structlog.get_logger(__name__)
+
+# From the start of one turn to that of the next. The longer, the more streams share a batch; a
+# stream that is alone never waits for it. It is also how long messages other than live audio may
+# keep a turn, and by how much a turn may be late before files leave it the core.
+TICK_S = 0.008
+# Of one stream in a batch. Who has more to say goes through by itself, a second a turn, once the
+# others are through; but where that holds for many, as when the server was late, all share batches.
+SHARE_S, PIECE_S, FEW = 0.1, 1.0, 8
+
+
+class Member(Protocol):
+    """What the hub asks of a connection; all in turns, but for `deliver`."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a turn would do something."""
+        ...
+
+    def answer(self, until: float) -> bool:
+        """Handles messages up to the next audio, some at most.
+
+        Args:
+            until: when to stop, by `perf_counter`.
+
+        Returns:
+            Whether it got as far as that.
+        """
+        ...
+
+    def backlog_s(self) -> float:
+        """How much audio waits before the next message of another kind."""
+        ...
+
+    def feed(self, seconds: float) -> tuple[Session, Audio] | None:
+        """Takes so much of it, at most; None if there is nothing for the network."""
+        ...
+
+    def take(self, probabilities: Frames) -> None:
+        """What came of it."""
+        ...
+
+    def fail(self, exc: BaseException) -> None:
+        """Ends the stream."""
+        ...
+
+    def deliver(self) -> None:
+        """The turn is over; called in the event loop."""
+        ...
+
+
+class Hub:
+    """Runs one engine for many streams, in the event loop in which it is made.
+
+    Args:
+        engine: of all of them.
+        metrics: of the app.
+        executor: where turns run; None is the event loop.
+    """
+
+    def __init__(
+        self, engine: Engine, metrics: Metrics, executor: ThreadPoolExecutor | None = None
+    ) -> None:
+        self._engine, self._metrics, self._executor = engine, metrics, executor
+        self._loop = asyncio.get_running_loop()
+        self._ready: dict[Member, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = self._next = 0.0
+        self._between = asyncio.Event()  # no turn is under way
+        self._between.set()
+        self._late_at = -math.inf
+
+    @property
+    def late_at(self) -> float:
+        """When a turn last came late, by `monotonic`; minus infinity once one is in time."""
+        return self._late_at
+
+    def wake(self, member: Member) -> None:
+        """Something waits there; it takes part in the next turn."""
+        self._ready[member] = None
+        if self._timer is None and self._between.is_set():
+            self._schedule()
+
+    async def leave(self, member: Member) -> None:
+        """Takes part no more; returns once no turn is under way."""
+        self._ready.pop(member, None)
+        while not self._between.is_set():
+            await self._between.wait()
+        self._ready.pop(member, None)
+
+    def close(self) -> None:
+        """No more turns."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._executor is not None:
+            self._executor.shutdown()
+
+    def _schedule(self) -> None:
+        now = self._loop.time()
+        self._due = max(now, self._next)
+        self._timer = self._loop.call_later(self._due - now, self._tick)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self._late_at = monotonic() if now > self._due + TICK_S else -math.inf
+        self._timer, self._next = None, now + TICK_S
+        members, self._ready = list(self._ready), {}
+        self._metrics.queue_depth.set(len(members))
+        self._between.clear()
+        if self._executor is None:
+            self._ended(members, self._turn(members))
+        else:
+            turn = self._loop.run_in_executor(self._executor, self._turn, members)
+            turn.add_done_callback(lambda turn: self._ended(members, turn.result()))
+
+    def _ended(self, members: Iterable[Member], unserved: Iterable[Member]) -> None:
+        self._between.set()
+        arrived, self._ready = self._ready, dict.fromkeys(unserved)  # who waits longest is first
+        for member in members:
+            member.deliver()
+            if member.waits:
+                self._ready[member] = None
+        self._ready |= arrived
+        if self._ready:
+            self._schedule()
+
+    def _turn(self, members: Sequence[Member]) -> list[Member]:
+        """One turn of those for whom something waits; who has got none of it."""
+        until = perf_counter() + TICK_S
+        live: list[Member] = []
+        long: list[Member] = []
+        unserved: list[Member] = []
+        for member in members:
+            nothing_left = perf_counter() > until
+            if member.answer(until):
+                if backlog := member.backlog_s():
+                    (long if backlog > SHARE_S else live).append(member)
+            elif nothing_left:
+                unserved.append(member)
+        if len(long) > FEW:
+            live, long = [*live, *long], []
+        if live:
+            self._batch(live)
+        until = perf_counter() + TICK_S
+        for member in long:
+            if perf_counter() > until:
+                unserved.append(member)
+            else:
+                self._alone(member, PIECE_S)
+        for member in (*live, *long):
+            member.answer(until)  # such as the end behind the last audio: without another tick
+        return unserved
+
+    def _batch(self, members: list[Member]) -> None:
+        fed = [(member, each) for member in members if (each := member.feed(SHARE_S)) is not None]
+        if not fed:
+            return
+        try:
+            found = self._engine.push_many([each for _, each in fed])
+        except Exception:
+            for member, (signal, audio) in fed:  # so that a fault stays with whose it is
+                self._push(member, signal, audio)
+            return
+        self._metrics.batch_streams.observe(len(fed))
+        for (member, _), values in zip(fed, found, strict=True):
+            member.take(values)
+
+    def _alone(self, member: Member, seconds: float) -> None:
+        if (fed := member.feed(seconds)) is not None:
+            self._push(member, *fed)
+
+    def _push(self, member: Member, signal: Session, audio: Audio) -> None:
+        try:
+            values = self._engine.push(signal, audio)
+        except Exception as exc:
+            member.fail(exc)
+        else:
+            member.take(values)
