@@ -49,7 +49,7 @@ torch=
 case " $* " in
 *' train '*)
     if [ -z "$gpu" ] && [ "$(uname -s)" = Linux ]; then
-        torch='torch torchaudio silero-vad'
+        torch='torch silero-vad'
         extras=${extras//train/}
     fi
     ;;

@@ -39,7 +39,7 @@ def test_imports_go_one_way(path: Path) -> None:
     offline_allowed = ("vad.training", "vad.evaluation", "vad.cli")
     if not name(path).startswith(offline_allowed):
         assert not [m for m in modules if m.startswith(OFFLINE)]
-    # A broken torchaudio must stop neither `import vad` nor the service.
+    # silero-vad brings torchaudio; a broken one must stop neither `import vad` nor the service.
     assert not [m for m, top in imported(path) if m.split(".")[0] == "torchaudio" and top]
 
 

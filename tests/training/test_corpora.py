@@ -9,12 +9,12 @@ import soundfile as sf
 
 from vad.errors import DataError
 from vad.training.corpora import (
+    dataset_corpus,
     find_corpora,
     folder,
     manifest,
     pack,
     phone_labels,
-    torchaudio_corpus,
 )
 
 
@@ -82,44 +82,34 @@ def test_labels_beside_audio_are_used(tmp_path: Path) -> None:
     assert clip.speech == ((0.5, 1.0),)
 
 
-def test_librispeech_as_torchaudio_lays_it_out(tmp_path: Path) -> None:
-    pytest.importorskip("torchaudio")
-    chapter = tmp_path / "LibriSpeech" / "train-clean-100" / "19" / "198"
-    chapter.mkdir(parents=True)
-    sf.write(chapter / "19-198-0000.flac", np.ones(3200) * 0.1, 16_000)
-    (chapter / "19-198.trans.txt").write_text("19-198-0000 A WORD\n")
-    corpus = torchaudio_corpus("LIBRISPEECH", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("librispeech", "LibriSpeech/train-clean-100/19/198/19-198-0000.flac"),
+        ("speech-commands", "yes/19_nohash_0.wav"),
+        ("ljspeech", "LJSpeech-1.1/wavs/LJ001-0001.wav"),
+        ("musan-noise", "musan/noise/free-sound/noise-free-sound-0000.wav"),
+        ("musan-music", "musan/music/fma/music-fma-0000.wav"),
+    ],
+)
+def test_published_datasets_are_read_as_they_unpack(tmp_path: Path, name: str, file: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    sf.write(path, np.ones(3200) * 0.1, 16_000)
+    (path.parent / "other.txt").write_text("no audio\n")
+    corpus = dataset_corpus(name, tmp_path)
     ((clip, audio),) = corpus.audio()
-    assert clip.speaker == "19"
+    assert corpus.kind == {"musan-noise": "noise", "musan-music": "music"}.get(name, "speech")
+    assert clip.id == path.stem
+    assert clip.speaker in {"19", "LJ001", "noise", "music"}
     assert len(audio) == 3200
 
 
-def test_speech_commands_as_torchaudio_lays_it_out(tmp_path: Path) -> None:
-    pytest.importorskip("torchaudio")
-    word = tmp_path / "SpeechCommands" / "speech_commands_v0.02" / "yes"
-    word.mkdir(parents=True)
-    sf.write(word / "0a7c2a8d_nohash_0.wav", np.ones(1600) * 0.1, 16_000)
-    corpus = torchaudio_corpus("SPEECHCOMMANDS", tmp_path)
-    assert [len(audio) for _, audio in corpus.audio()] == [1600]
-
-
-def test_musan_as_torchaudio_lays_it_out(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("torchaudio.datasets")
-    if not hasattr(datasets, "Musan"):
-        pytest.skip("this torchaudio has no Musan")
-    place = tmp_path / "musan" / "noise" / "free-sound"
-    place.mkdir(parents=True)
-    sf.write(place / "noise-free-sound-0000.wav", np.ones(1600) * 0.1, 16_000)
-    corpus = torchaudio_corpus("Musan", tmp_path)
-    assert [len(audio) for _, audio in corpus.audio()] == [1600]
-
-
 def test_unknown_or_absent_dataset_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("torchaudio")
     with pytest.raises(DataError, match="known are"):
-        torchaudio_corpus("TIMIT", tmp_path)
-    with pytest.raises(DataError, match="LJSPEECH"):
-        torchaudio_corpus("LJSPEECH", tmp_path)
+        dataset_corpus("TIMIT", tmp_path)
+    with pytest.raises(DataError, match="ljspeech"):
+        dataset_corpus("ljspeech", tmp_path)
 
 
 @pytest.mark.parametrize("about", ["", "3", '{"corpus": 3}', '{"corpus": "../../x"}', "\xff"])

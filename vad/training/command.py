@@ -51,9 +51,9 @@ def prepare_corpora(
     roots: Annotated[
         list[Path] | None, typer.Argument(help="Folders with speech/, noise/, music/, rir/.")
     ] = None,
-    torchaudio: Annotated[
+    dataset: Annotated[
         list[str] | None,
-        typer.Option(help="LIBRISPEECH=FOLDER and the like: a dataset as torchaudio lays it out."),
+        typer.Option(help="librispeech=FOLDER and the like: a published dataset, unpacked."),
     ] = None,
     snapshot: Annotated[
         list[str] | None,
@@ -70,21 +70,21 @@ def prepare_corpora(
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
     from vad.nn.arrays import usable_device
-    from vad.training.corpora import find_corpora, torchaudio_corpus
+    from vad.training.corpora import dataset_corpus, find_corpora
     from vad.training.listing import thinned
     from vad.training.prepare import prepare
     from vad.training.snapshots import snapshot_corpus
 
     device = str(usable_device(device))
     corpora = [corpus for root in roots or () for corpus in find_corpora(root)]
-    for dataset in torchaudio or ():
-        name, _, place = dataset.partition("=")
-        corpora.append(torchaudio_corpus(name, Path(place)))
+    for each in dataset or ():
+        name, _, place = each.partition("=")
+        corpora.append(dataset_corpus(name, Path(place)))
     for each in snapshot or ():
         name, _, place = each.partition("=")
         corpora.append(snapshot_corpus(name, Path(place)))
     if not corpora:
-        raise ParameterError("roots", "name a folder, or --torchaudio or --snapshot")
+        raise ParameterError("roots", "name a folder, or --dataset or --snapshot")
     chosen = _allowed(corpora, without)
     if most_hours is not None:
         chosen = [c if c.kind == "rir" else thinned(c, most_hours) for c in chosen]

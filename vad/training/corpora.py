@@ -1,4 +1,4 @@
-"""Where training audio comes from: packs, plain folders, manifests, torchaudio's datasets.
+"""Where training audio comes from: packs, plain folders, manifests, published datasets.
 
 Every loader yields the same thing, a `Corpus` of `Clip`s; audio is decoded by `vad.audio`
 alone, so torchaudio's I/O is never used.
@@ -6,12 +6,13 @@ alone, so torchaudio's I/O is never used.
     pack       corpus.json + clips.jsonl + audio parts of many clips each
     folder     any tree of audio files; the folder's name is the corpus' name
     manifest   *.jsonl, one clip a line: {"file", "start"?, "end"?, "id"?, "speaker"?, "speech"?}
-    torchaudio LibriSpeech, Speech Commands, MUSAN … as `torchaudio.datasets` lays them out
+    dataset    LibriSpeech, Speech Commands, LJSpeech, MUSAN as their releases unpack
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vad.audio import load_mono
-from vad.errors import AudioError, DataError, MissingExtra
+from vad.errors import AudioError, DataError
 from vad.frames import SAMPLE_RATE
 from vad.suffixes import AUDIO_SUFFIXES
 from vad.training.licences import read_copyright
@@ -212,65 +213,37 @@ def phone_labels(path: Path) -> tuple[Interval, ...]:
     return tuple(speech)
 
 
-TORCHAUDIO: dict[str, tuple[Kind, str, dict[str, Any]]] = {
-    "LIBRISPEECH": ("speech", "CC BY 4.0", {"url": "train-clean-100"}),
-    "SPEECHCOMMANDS": ("speech", "CC BY 4.0", {}),
-    "LJSPEECH": ("speech", "public domain", {}),
-    "YESNO": ("speech", "CC BY-NC-SA 3.0", {}),
-    "Musan": ("noise", "CC BY 4.0 and public domain", {"subset": "noise"}),
+# Kind, licence and where the audio lies below the folder that a release unpacks into.
+DATASETS: dict[str, tuple[Kind, str, str]] = {
+    "librispeech": ("speech", "CC BY 4.0", "**/*-*-*.flac"),
+    "speech-commands": ("speech", "CC BY 4.0", "**/*_nohash_*.wav"),
+    "ljspeech": ("speech", "public domain", "**/wavs/LJ*.wav"),
+    "musan-noise": ("noise", "CC BY 4.0 and public domain", "**/noise/*/*.wav"),
+    "musan-music": ("music", "CC BY 4.0 and public domain", "**/music/*/*.wav"),
 }
 
 
-def torchaudio_corpus(name: str, root: Path, *, download: bool = False, **options: Any) -> Corpus:
-    """A dataset of `torchaudio.datasets`, by its class name; only its file list is used.
+def dataset_corpus(name: str, root: Path) -> Corpus:
+    """A published dataset as its release unpacks, whatever folders are above it.
 
     Args:
-        name: a key of `TORCHAUDIO`.
-        root: where the dataset lies, as torchaudio lays it out.
-        download: fetch it if absent (needs a network).
-        options: passed on, e.g. `url="train-clean-360"`.
+        name: a key of `DATASETS`.
+        root: the folder it was unpacked into.
 
     Raises:
-        MissingExtra: torchaudio is not installed.
-        DataError: unknown name, or no dataset at `root`.
+        DataError: unknown name, or no file of such a dataset below `root`.
     """
-    try:
-        from torchaudio import datasets
-    except ImportError as error:
-        raise MissingExtra("torchaudio", "train") from error
-    if name not in TORCHAUDIO:
-        raise DataError(f"{name}: unknown dataset; known are {', '.join(TORCHAUDIO)}")
-    kind, licence, defaults = TORCHAUDIO[name]
-    arguments = {**defaults, **options}
-    if name != "Musan":  # which has no download of its own
-        arguments["download"] = download
-    try:
-        data = getattr(datasets, name)(str(root), **arguments)
-    except (RuntimeError, OSError) as error:
-        raise DataError(f"{name}: no dataset at {root} ({error})") from error
-    paths = _torchaudio_files(data, root)
+    if name not in DATASETS:
+        raise DataError(f"{name}: unknown dataset; known are {', '.join(DATASETS)}")
+    kind, licence, pattern = DATASETS[name]
+    paths = sorted(root.glob(pattern))
+    if not paths:
+        raise DataError(f"{name}: no {pattern} below {root}")
     clips = tuple(
-        Clip(id=path.stem, path=path, speaker=path.stem.split("-")[0], group=path.stem)
+        Clip(id=path.stem, path=path, speaker=re.split("[-_]", path.stem)[0], group=path.stem)
         for path in paths
     )
-    return Corpus(name.lower(), kind, licence, clips)
-
-
-def _torchaudio_files(data: Any, root: Path) -> list[Path]:
-    """File paths from a dataset's metadata, whatever place it gives them relative to."""
-    if hasattr(data, "get_metadata"):
-        named = [Path(str(data.get_metadata(i)[0])) for i in range(len(data))]
-        base = Path(str(getattr(data, "_archive", root)))
-        return [_first_existing(name, (base, base.parent, root)) for name in named]
-    folder_of = Path(str(getattr(data, "_path", root)))
-    return sorted(p for p in folder_of.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-
-
-def _first_existing(name: Path, bases: tuple[Path, ...]) -> Path:
-    for candidate in (name, *(base / name for base in bases)):
-        if candidate.is_file():
-            return candidate
-    raise DataError(f"{name}: not found below {bases[-1]}")
+    return Corpus(name, kind, licence, clips)
 
 
 class _Row(dict[str, Any]):
