@@ -17,6 +17,7 @@ class SourceModel(BaseModel):
     codec: str
     sample_rate: int
     channels: int
+    start: float = Field(description="seconds from the container's start to the track's")
 
 
 class ParamsModel(BaseModel):

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vad.audio import AudioReader, Channels, Resampler, SourceInfo, select_channels
+from vad.audio.channels import Selection
 from vad.config import Segmentation
 from vad.engine import Engine
 from vad.events import SpeechEvent, SpeechStarted, StopReason
-from vad.frames import SAMPLE_RATE, frame_count, samples_to_ms
+from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
 from vad.segmenter import Segmenter
 from vad.segments import Segment, Segments, Tiler
 from vad.session import Frames
@@ -81,7 +82,7 @@ class Analysis:
         progress: Progress | None,
     ) -> None:
         self.info: SourceInfo = reader.info
-        self._reader, self._channels, self._progress = reader, channels, progress
+        self._reader, self._progress = reader, progress
         # Which channels that gives is known from one empty block, errors included.
         empty = np.zeros((0, self.info.channels), np.float32)
         count = select_channels(empty, channels).shape[1]
@@ -90,6 +91,8 @@ class Analysis:
         self._tracks = [Track(engine, segmentation) for _ in range(count)]
         self._tilers = [Tiler(number) for number in self._numbers]
         self._resampler = Resampler(self.info.sample_rate, SAMPLE_RATE, count)
+        self._lead = _lead_frames(self.info)
+        self._selection = Selection(channels)
         self._kept: list[list[Frames]] | None = (
             [[] for _ in range(count)] if keep_probabilities else None
         )
@@ -115,6 +118,10 @@ class Analysis:
         return self._iterator
 
     def _run(self) -> Iterator[Segment]:
+        if self._lead:
+            before = np.zeros(self._lead, np.float32)
+            for i, track in enumerate(self._tracks):
+                yield from self._tiled(i, before, track.segmenter.push(before))
         for audio in self._gathered():
             yield from self._push(audio)
             if self._progress and self._reader.length:
@@ -122,7 +129,7 @@ class Analysis:
         rate, samples = self.info.sample_rate, self._reader.samples
         end_ms, frames = samples_to_ms(samples, rate), frame_count(samples, rate)
         for i, (track, tiler) in enumerate(zip(self._tracks, self._tilers, strict=True)):
-            yield from self._tiled(i, *track.flush(end_ms, frames, "end"))
+            yield from self._tiled(i, *track.flush(end_ms, frames - self._lead, "end"))
             yield from self._keep(tiler.finish(end_ms))
         self._result = self._finished(samples / rate)
 
@@ -130,8 +137,10 @@ class Analysis:
         least = GATHERED_SAMPLES if self._reader.length else 0
         parts: list[Blocks] = []
         held = 0
-        for block in self._reader.blocks():
-            parts.append(self._resampler.push(select_channels(block, self._channels)))
+        skipped = self._lead * HOP_MS * self.info.sample_rate // 1000
+        for whole in self._reader.blocks():
+            block, skipped = whole[skipped:], max(0, skipped - len(whole))
+            parts.append(self._resampler.push(self._selection.push(block)))
             held += len(parts[-1])
             if held >= least:
                 yield np.concatenate(parts)
@@ -158,6 +167,8 @@ class Analysis:
                 number: np.concatenate([*values, np.zeros(0, np.float32)])
                 for number, values in zip(self._numbers, self._kept, strict=True)
             }
+        if self._selection.warning:
+            self._reader.warnings.append(self._selection.warning)
         return Segments(
             segments=sorted(self._segments, key=lambda s: (s.channel, s.start)),
             duration=duration,
@@ -180,3 +191,13 @@ class Analysis:
         trace: TracebackType | None,
     ) -> None:
         self._reader.close()
+
+
+def _lead_frames(info: SourceInfo) -> int:
+    """Whole frames before the audio track begins, which are silent, and no network need hear.
+
+    It would be heard as a hard cut from digital silence, after which speech is found late.
+    """
+    step = 1000 // math.gcd(1000, HOP_MS * info.sample_rate)  # of frames that are whole samples
+    frames = int(info.start * 1000) // HOP_MS
+    return frames - frames % step

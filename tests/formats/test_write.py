@@ -85,6 +85,7 @@ def test_json_is_the_contract_without_id_and_timing() -> None:
         "codec": "pcm_s16le",
         "sample_rate": 8000,
         "channels": 1,
+        "start": 0.0,
     }
     assert whole["params"] == Segmentation().effective()
     assert whole["speech_ratio"] == 0.608

@@ -11,6 +11,10 @@ from vad.errors import ParameterError
 
 Channels = Literal["mix", "separate"] | int
 
+_AUDIBLE = 1e-5  # mean square, -50 dB
+# Of a mix's energy to its channels': one of 64 that speaks alone gives 1/64, cancellation less.
+_CANCELLED = 0.01
+
 
 def select_channels(block: NDArray[np.float32], channels: Channels) -> NDArray[np.float32]:
     """Mixes, keeps or picks channels.
@@ -36,6 +40,38 @@ def select_channels(block: NDArray[np.float32], channels: Channels) -> NDArray[n
             "channels", f"there is no channel {channels}; the audio has {block.shape[1]}, from 0"
         )
     return block[:, channels : channels + 1]
+
+
+class Selection:
+    """`select_channels`, block after block, that notices channels which cancel when mixed.
+
+    Args:
+        channels: as for `select_channels`.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        self._heard = self._cancelled = 0  # blocks
+
+    def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        selected = select_channels(block, self._channels)
+        if self._channels == "mix" and block.shape[1] > 1 and len(block):
+            energy = float(np.vdot(block, block)) / block.size
+            if energy > _AUDIBLE:
+                self._heard += 1
+                mixed = float(np.vdot(selected, selected)) / selected.size
+                self._cancelled += mixed < _CANCELLED * energy
+        return selected
+
+    @property
+    def warning(self) -> str | None:
+        """What there is to say about a mix, once all has been pushed."""
+        if not self._cancelled or self._cancelled < self._heard / 10:
+            return None
+        return (
+            "the channels cancel one another when they are mixed, as those of opposite phase do: "
+            "listen to each with channels=separate"
+        )
 
 
 def fit_channels(block: NDArray[np.float32], count: int) -> NDArray[np.float32]:

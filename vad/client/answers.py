@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,14 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _taken(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass from those values that it knows: a later service may send more."""
-    return kind(**{field.name: values[field.name] for field in fields(kind) if field.init})
+    """A dataclass from those values that it knows: a later service may send more.
+
+    An earlier one may send less, of what has a default.
+    """
+    known = [field for field in fields(kind) if field.init]
+    return kind(
+        **{f.name: values[f.name] for f in known if f.name in values or f.default is MISSING}
+    )
 
 
 def _source(values: Mapping[str, Any] | None) -> Any:

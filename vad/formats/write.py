@@ -94,6 +94,7 @@ def _head(result: Segments) -> dict[str, Any]:
             "codec": source.codec,
             "sample_rate": source.sample_rate,
             "channels": source.channels,
+            "start": source.start,
         },
         "params": result.params.effective(),
         "speech_ratio": round(result.speech_ratio, _DIGITS),
