@@ -14,9 +14,6 @@
     ├── InvalidFields           fields that are unknown, ill-typed or repeated; `.errors`
     ├── BodyTooLarge            more bytes than a request may have
     ├── BodyTooSlow             the body stopped arriving
-    ├── DecodedTooLarge         more bytes, once decoded, than a file may have
-    ├── DecodeTooSlow           a file took too long to decode
-    ├── DecoderFailed           a file upon which the decoder broke down
     ├── TooManyFiles            more files than a request may have
     ├── MalformedBody           a multipart body that does not parse
     ├── UnsupportedMedia        a body of a type that holds no audio
@@ -128,18 +125,6 @@ class BodyTooLarge(ServiceError):
 
 class BodyTooSlow(ServiceError):
     """The body stopped arriving."""
-
-
-class DecodedTooLarge(ServiceError):
-    """More bytes, once decoded, than a file may have."""
-
-
-class DecodeTooSlow(ServiceError):
-    """A file took too long to decode."""
-
-
-class DecoderFailed(ServiceError):
-    """A file upon which the decoder broke down."""
 
 
 class TooManyFiles(ServiceError):

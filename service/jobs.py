@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import UploadFile
 
-from service.decoding import Undecoded
 from service.fields import FileFields
 from service.workers import Cancellation
 from vad.audio import AudioReader, SourceInfo
 from vad.audio.pcm import Samples
 from vad.audio.reader import Decoder
+from vad.audio.sandbox import Undecoded
 from vad.errors import UnsupportedAudio
 from vad.formats import to_dict
 from vad.segments import Segment, Segments
@@ -90,7 +90,7 @@ class FileJob:
         Raises:
             AudioError: it can't be decoded, or has too many channels.
             ParameterError: a field that doesn't fit this file.
-            DecodeTooSlow, DecodedTooLarge, DecoderFailed: see `decoding`.
+            DecodeTooSlow, DecodedTooLarge, DecoderCrashed: see `vad.errors`.
         """
         started = perf_counter()
         fields, settings = self._fields, self._service.settings

@@ -57,6 +57,8 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     vad.AudioError: ProblemType("undecodable-audio", 400, "The audio can't be decoded", 1007),
     vad.UnsupportedAudio: ProblemType("unsupported-audio", 415, "Audio of an unsupported form"),
     vad.AudioTooLong: ProblemType("audio-too-long", 413, "Too many seconds of audio", 1009),
+    vad.DecodedTooLarge: ProblemType("decoded-too-large", 413, "Too much audio", 1009),
+    vad.DecodeTooSlow: ProblemType("decode-too-slow", 504, "Decoding took too long", 1011),
     vad.ModelNotFound: ProblemType("model-not-found", 422, "No such model"),
     vad.FormatError: ProblemType("malformed-labels", 400, "Labels that don't parse", 1007),
     vad.MissingExtra: ProblemType("not-installed", 501, "Not installed on this server", 1011),
@@ -78,11 +80,6 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.InvalidFields: ProblemType("invalid-parameter", 422, "A parameter is invalid"),
     service.BodyTooLarge: ProblemType("body-too-large", 413, "The body is too large", 1009),
     service.BodyTooSlow: ProblemType("body-too-slow", 408, "The body arrives too slowly"),
-    service.DecodedTooLarge: ProblemType("decoded-too-large", 413, "Too much audio", 1009),
-    service.DecodeTooSlow: ProblemType("decode-too-slow", 504, "Decoding took too long", 1011),
-    service.DecoderFailed: ProblemType(
-        "undecodable-audio", 400, "The audio can't be decoded", 1007
-    ),
     service.TooManyFiles: ProblemType("too-many-files", 413, "Too many files"),
     service.MalformedBody: ProblemType("malformed-body", 400, "The body doesn't parse"),
     service.UnsupportedMedia: ProblemType("unsupported-media", 415, "Unsupported media type"),

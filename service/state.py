@@ -11,8 +11,7 @@ from functools import partial
 import structlog
 
 from service.bulk import BulkEngine
-from service.decode_pool import DecodePool
-from service.decoding import DecodeLimits
+from service.decoding import DecodePool, limits_of
 from service.errors import (
     KeyRequestsTaken,
     KeyStreamsTaken,
@@ -137,7 +136,7 @@ class Service:
         self.live_bodies = Places(settings.max_live_bodies)
         if self._loaded is None:
             self._loaded = await self.files.run(Cancellation(), partial(load, settings))
-        self.decoders = DecodePool(settings.file_workers, DecodeLimits.of(settings))
+        self.decoders = DecodePool(settings.file_workers, limits_of(settings))
         self._detector = detector = self._loaded
         self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere())
         self._bulk_engine = BulkEngine(detector.engine, self.hub)

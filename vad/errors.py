@@ -4,6 +4,9 @@
     ├── ParameterError (also ValueError)    unknown, ill-typed or out of range; `.param` names it
     ├── AudioError                          bytes that do not become audio
     │   ├── DecodeError                     nothing in the input can be decoded
+    │   │   └── DecoderCrashed              it took the process down that tried
+    │   ├── DecodeTooSlow                   a file took longer to decode than the caller allowed
+    │   ├── DecodedTooLarge                 more bytes, once decoded, than the caller allowed
     │   ├── UnsupportedAudio                decodable, but outside the accepted rates or channels
     │   └── AudioTooLong                    more audio than the caller allowed
     ├── ModelError                          weights that cannot be used
@@ -46,6 +49,18 @@ class AudioError(VadError):
 
 class DecodeError(AudioError):
     """Nothing in the input can be decoded."""
+
+
+class DecoderCrashed(DecodeError):
+    """The input took down the process that decoded it."""
+
+
+class DecodeTooSlow(AudioError):
+    """Decoding took longer than the caller allowed."""
+
+
+class DecodedTooLarge(AudioError):
+    """More bytes, once decoded, than the caller allowed."""
 
 
 class UnsupportedAudio(AudioError):

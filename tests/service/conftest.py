@@ -26,14 +26,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from service import Settings, create_app, create_server
-from service.decode_pool import DecodePool
-from service.decoding import DecoderProcess
+from service.decoding import DecodePool
 from service.messages import ServerMessage, SessionCreated
 from service.problems import Problem
 from service.server import Server
 from service.session import StreamLimits, StreamSession
 from service.state import load
 from vad import Detector
+from vad.audio.sandbox import DecoderProcess
 from vad.engine import Engine
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 

@@ -1,4 +1,4 @@
-"""Recordings that users have and decoders trip over, over HTTP: raw, as a form, while they arrive."""
+"""Recordings that decoders trip over, over HTTP: raw, as a form, and while they arrive."""
 
 from __future__ import annotations
 

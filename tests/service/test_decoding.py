@@ -19,12 +19,20 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service.decode_pool import DecodePool
-from service.decoding import DecodeLimits, RemoteDecoder, Undecoded
-from service.errors import ClientGone, DecodedTooLarge, DecoderFailed, DecodeTooSlow
+from service.decoding import DecodePool
+from service.errors import ClientGone
 from service.workers import Cancellation
 from vad.audio import AudioReader, open_audio
-from vad.errors import AudioTooLong, DecodeError, ParameterError, UnsupportedAudio
+from vad.audio.sandbox import DecodeLimits, RemoteDecoder, Undecoded
+from vad.errors import (
+    AudioTooLong,
+    DecodedTooLarge,
+    DecodeError,
+    DecoderCrashed,
+    DecodeTooSlow,
+    ParameterError,
+    UnsupportedAudio,
+)
 
 from .conftest import SPEECH, SPEECH_WAV, Audio, check_problem, spoken, until, wav
 
@@ -174,7 +182,7 @@ def test_a_crash_is_the_files_fault_and_another_takes_over(
     crashed = pid(pool)
     with pool.decode(long, Cancellation()) as decoder:
         os.kill(crashed, signal.SIGSEGV)
-        with pytest.raises(DecoderFailed, match="signal 11"):
+        with pytest.raises(DecoderCrashed, match="signal 11"):
             whole(decoder)
     with pool.decode(Undecoded(stored(SPEECH_WAV), "a.wav"), Cancellation()) as decoder:
         assert len(whole(decoder)[0]) == len(SPEECH)

@@ -55,7 +55,7 @@ class Replay:
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
-        self._kept: BinaryIO | None = _spool()
+        self._kept: BinaryIO | None = spool()
         self._ahead = b""
         self.tail = b""  # the last bytes read
 
@@ -105,6 +105,7 @@ class Replay:
         return copy
 
 
-def _spool() -> BinaryIO:
+def spool() -> BinaryIO:
+    """A file that is in memory while it is small; it is gone once it is closed."""
     # The wrapper has every method of a binary file; typeshed just does not derive it from one.
     return cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))
