@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
+from urllib.parse import unquote
 
 import anyio
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -37,6 +38,7 @@ READ_AHEAD = 2**21  # bytes of an arriving body
 CHUNK = 2**16
 LINGER_S = 1.0  # for a body to end after its answer
 TAIL = 1024  # bytes in which the closing boundary, of at most 70, must stand
+_EXTENDED_NAME = re.compile(rb"""filename\*\s*=\s*"?([\w-]+)'[\w-]*'([^;"\s]+)""", re.IGNORECASE)
 _RAW_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg")
 
 
@@ -61,9 +63,10 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
         BodyTooLarge: found as soon as the length is declared or the limit is crossed.
         BodyTooSlow: nothing arrived for `body_idle_s`.
         ClientGone: the client went before.
-        UnsupportedMedia: the body is neither multipart nor of an audio type.
+        UnsupportedMedia: the body is neither multipart nor of an audio type, or is compressed.
         MalformedBody, TooManyFiles, InvalidFields: a multipart body is at fault.
     """
+    _check_coding(request)
     limited = _limited(request, settings)
     media_type = _media_type(request)
     if media_type == "multipart/form-data":
@@ -96,6 +99,7 @@ async def arriving(
         request, settings: as for `receive`.
         stop: cancelled by what `receive` raises, and by a client that goes away at any time.
     """
+    _check_coding(request)
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
         arrived = asyncio.Event()
@@ -227,15 +231,57 @@ def _limited(request: Request, settings: Settings) -> Request:
 
 
 async def _form(request: Request, settings: Settings) -> FormData:
+    parser = _Parser(
+        request.headers,
+        request.stream(),
+        max_files=settings.max_files,
+        max_fields=MAX_FORM_FIELDS,
+    )
     try:
-        return await request.form(max_files=settings.max_files, max_fields=MAX_FORM_FIELDS)
-    except HTTPException as exc:
+        return await parser.parse()
+    except MultiPartException as exc:
         # Starlette has one exception for all that may be wrong with a form.
-        if exc.detail.startswith("Too many files"):
+        if exc.message.startswith("Too many files"):
             raise TooManyFiles(f"a request may have {settings.max_files} files") from None
-        raise MalformedBody(exc.detail) from None
+        raise MalformedBody(exc.message) from None
     except (UnicodeError, LookupError):
         raise MalformedBody("the form's charset is none that text can be read with") from None
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, which takes a part for a field if its file name is an extended one alone.
+
+    RFC 7578 forbids `filename*` (RFC 5987) in forms, and some clients send nothing else.
+    """
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        if part.content_disposition is not None:
+            part.content_disposition = _with_plain_name(part.content_disposition)
+        super().on_headers_finished()
+
+
+def _with_plain_name(disposition: bytes) -> bytes:
+    found = _EXTENDED_NAME.search(disposition)
+    if found is None or b"filename" in parse_options_header(disposition)[1]:
+        return disposition
+    charset, text = (group.decode("latin-1") for group in found.groups())
+    try:
+        name = unquote(text, charset, "strict")
+    except (LookupError, UnicodeError):
+        name = unquote(text)
+    plain = "".join(c if c.isprintable() else " " for c in name)
+    quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
+    return disposition + f'; filename="{quoted}"'.encode()
+
+
+def _check_coding(request: Request) -> None:
+    """Raises UnsupportedMedia for a body that is compressed on its way, which none here undoes."""
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedMedia(
+            f"Content-Encoding {coding[:40]!r} is not undone here: send the body as it is"
+        )
 
 
 def _closing_boundary(request: Request) -> bytes | None:

@@ -18,6 +18,7 @@ from service.errors import OriginNotAllowed, Unauthorised
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
+_PORTS = {"http": 80, "https": 443}
 _BEARER = HTTPBearer(auto_error=False, description="one of the server's keys")
 
 
@@ -82,8 +83,20 @@ def check_origin(connection: HTTPConnection, allowed: Sequence[str]) -> None:
     origin = connection.headers.get("Origin")
     if origin is None or "*" in allowed or origin.lower() in allowed:
         return
-    if urlsplit(origin).netloc.lower() != connection.headers.get("Host", "").lower():
+    page = _origin(origin)
+    here = page and _origin(f"{page[0]}://{connection.headers.get('Host', '')}")
+    if page is None or page not in (here, *map(_origin, allowed)):
         raise OriginNotAllowed(f"pages of {origin[:100]} may not use this server")
+
+
+def _origin(text: str) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port, the scheme's own if none is given (RFC 6454, section 4)."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
 async def authorise(

@@ -15,7 +15,6 @@ from pydantic import Field
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 
-from service.decoding import Undecoded
 from service.errors import FieldError, InvalidFields
 from service.feed import Feed
 from service.fields import FileFields, SegmentationFields, parse_text
@@ -30,6 +29,7 @@ from service.state import Service
 from service.workers import Cancellation
 from vad.audio import AudioReader, Resampler, select_channels
 from vad.audio.pcm import Samples
+from vad.audio.sandbox import Undecoded
 from vad.errors import UnsupportedAudio
 from vad.formats import MEDIA_TYPES, render
 from vad.frames import HOP_MS, SAMPLE_RATE

@@ -262,3 +262,47 @@ def test_unreadable_charset_is_the_clients_fault(client: TestClient) -> None:
     body = b'--B\r\nContent-Disposition: form-data; name="threshold"\r\n\r\n0.5\r\n--B--\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=B; charset=undefined"}
     assert client.post("/v1/vad", content=body, headers=headers).status_code == 400
+
+
+def _form(disposition: bytes) -> bytes:
+    head = b'--b\r\nContent-Disposition: form-data; name="file"' + disposition
+    return head + b"\r\nContent-Type: audio/wav\r\n\r\n" + SPEECH_WAV + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (b"; filename*=UTF-8''a.wav", "a"),
+        (b"; filename*=utf-8'en'caf%C3%A9%20%E4%BD%A0.wav", "café_你"),
+        (b"; filename*=iso-8859-1''caf%E9.wav", "café"),
+        (b"; filename*=\"UTF-8''a.wav\"", "a"),
+        (b"; filename*=UTF-8''a%22%5C%0D%0A%3B.wav", 'a"\\'),
+        (b"; filename*=nonsense''a%FF.wav", "a\ufffd"),
+        (b"; filename=\"x.wav\"; filename*=UTF-8''%E4%BD%A0.wav", "x"),
+    ],
+)
+def test_an_extended_file_name_alone_makes_a_file(
+    client: TestClient, disposition: bytes, name: str
+) -> None:
+    """RFC 7578 forbids what RFC 5987 describes, and clients send it all the same."""
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    response = client.post(
+        "/v1/vad?response_format=rttm", content=_form(disposition), headers=headers
+    )
+    assert response.status_code == 200
+    assert response.text.split(" ")[1].startswith(name)
+
+
+@pytest.mark.parametrize("route", ["/v1/vad", "/v1/vad?response_format=ndjson"])
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate, gzip"])
+def test_a_compressed_request_is_refused(client: TestClient, route: str, coding: str) -> None:
+    headers = {"Content-Encoding": coding}
+    problem = check_problem(
+        client.post(route, content=SPEECH_WAV, headers=headers), 415, "unsupported-media"
+    )
+    assert "Content-Encoding" in problem.detail
+
+
+def test_a_request_that_says_it_is_not_compressed_is_taken(client: TestClient) -> None:
+    headers = {"Content-Encoding": "identity"}
+    assert client.post("/v1/vad", content=SPEECH_WAV, headers=headers).status_code == 200

@@ -254,3 +254,35 @@ def test_unauthorised_streams_take_no_place() -> None:
         assert own.receive_json()["type"] == "session.created"
         own.send_bytes(LOUD_PCM)
         assert own.receive_json()["type"] == "speech_started"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("https://h", "h:443", []),
+        ("https://h:443", "h", []),
+        ("http://h", "h:80", []),
+        ("http://[::1]", "[::1]:80", []),
+        ("https://app", "h", ["https://app:443"]),
+        ("https://app:443", "h", ["https://app"]),
+    ],
+)
+def test_default_ports_make_no_difference(origin: str, host: str, allowed: list[str]) -> None:
+    check_origin(connection(Origin=origin, Host=host), allowed)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://h", "h:80"),
+        ("http://h", "h:443"),
+        ("https://h:444", "h"),
+        ("null", "h"),
+        ("https://h:x", "h"),
+        ("https://h", "h:x"),
+        ("https://", ""),
+    ],
+)
+def test_other_ports_do(origin: str, host: str) -> None:
+    with pytest.raises(OriginNotAllowed):
+        check_origin(connection(Origin=origin, Host=host), [])
