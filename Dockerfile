@@ -1,16 +1,15 @@
 # syntax=docker/dockerfile:1
-# The service, for a CPU unless told otherwise:
+# The service, for CPUs or with PyTorch for NVIDIA GPUs:
 #
 #   docker build -t convad .
-#   docker build -t convad:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+#   docker build -t convad:gpu --build-arg GPU=1 .
 #
-# Every package but PyTorch is held by requirements.lock to its hash. PyTorch is held to its
-# version: its index has another file, so another hash, for each variant.
+# Every package is held to its hash by requirements.lock or requirements-gpu.lock, which
+# tools/lock.sh exports from uv.lock.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
-ARG TORCH=2.13.0
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG GPU=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
 # Debian's security updates shall come in with each build, so no versions here.
 # hadolint ignore=DL3008
@@ -19,10 +18,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # What changes seldom comes first: a change of the code downloads nothing.
-COPY requirements.lock requirements-build.lock ./
+COPY requirements.lock requirements-gpu.lock requirements-build.lock ./
 RUN python3 -m venv --without-pip /opt/convad \
-    && pip --python /opt/convad/bin/python install --require-hashes -r requirements.lock
-RUN pip --python /opt/convad/bin/python install --index-url "${TORCH_INDEX}" "torch==${TORCH}"
+    && pip --python /opt/convad/bin/python install --require-hashes \
+        -r "requirements${GPU:+-gpu}.lock"
 RUN python3 -m venv --without-pip /opt/build \
     && pip --python /opt/build/bin/python install --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./

@@ -2,5 +2,5 @@
 # Installs convad into .venv and serves it; arguments go to `vad serve`.
 set -euo pipefail
 cd "$(dirname "$0")"
-. ./setup.sh service train
+. ./setup.sh service
 exec vad serve "$@"

@@ -23,11 +23,6 @@ def instructions() -> list[tuple[str, str]]:
     return [(o, r) for o, r in (line.split(None, 1) for line in joined.splitlines() if line)]
 
 
-def test_torch_is_of_the_locked_version() -> None:
-    [version] = re.findall(r"^ARG TORCH=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert f"\ntorch=={version}\n" in (ROOT / "constraints.txt").read_text()
-
-
 @pytest.mark.parametrize(
     "name", ["requirements.lock", "requirements-gpu.lock", "requirements-build.lock"]
 )
