@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
+import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from vad import __version__
+from vad.cli import main as command_line
 from vad.cli.main import app
+
+ROOT = Path(__file__).parents[2]
 
 
 def vad(*words: str, stdin: bytes | None = None) -> Result:
@@ -27,7 +34,7 @@ def main(*words: str) -> tuple[int, str, str]:
         [sys.executable, "-m", "vad.cli", *words],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     return done.returncode, done.stdout, done.stderr
@@ -70,9 +77,7 @@ def test_pipe_gets_json_by_default(data_dir: Path) -> None:
 
 def test_closed_standard_input_is_one_line(data_dir: Path) -> None:
     command = f"{sys.executable} -m vad.cli detect - {data_dir / 'speech.opus'} <&-"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2]
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr == "vad: -: standard input is closed\n"
     assert [found["file"] for found in json.loads(done.stdout)["results"]] == ["speech.opus"]
@@ -80,9 +85,7 @@ def test_closed_standard_input_is_one_line(data_dir: Path) -> None:
 
 def test_closed_standard_output_is_one_line(data_dir: Path) -> None:
     command = f"{sys.executable} -m vad.cli detect {data_dir / 'speech.opus'} >&-"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2]
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr == "vad: output: standard output is closed: name a file\n"
 
@@ -194,3 +197,49 @@ def test_corpora_of_one_name_are_refused(tree_of_one_pack: Path) -> None:
     code, _, err = main("data", "prepare", root, root, "--cache", cache)
     assert code == 2
     assert "noise/hiss" in err
+
+
+COMMANDS = typer.main.get_command(app)
+
+
+def commands() -> list[tuple[str, ...]]:
+    assert isinstance(COMMANDS, TyperGroup)
+    names = [(name,) for name in COMMANDS.commands]
+    return [(), *names, ("data", "list"), ("data", "prepare")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help_at_80_columns_never_cuts_off_an_option(words: tuple[str, ...]) -> None:
+    command: Any = COMMANDS
+    for word in words:
+        command = command.commands[word]
+    options = {name for each in command.params for name in each.opts if name.startswith("--")}
+    for asked in ("-h", "--help"):
+        found = CliRunner().invoke(app, [*words, asked], terminal_width=80)
+        assert found.exit_code == 0
+        assert options <= set(re.findall(r"--[\w-]+", found.stdout))
+        assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+def test_no_command_is_slow_to_begin() -> None:
+    """What a command needs is imported when it is run; help and completion need none of it."""
+    code = (
+        "import sys, vad.cli.main\n"
+        "heavy = {'numpy', 'torch', 'av', 'scipy', 'fastapi', 'rich.progress', 'matplotlib'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lack() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(command_line, "app", lack)
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("vad: torch is not installed: ")

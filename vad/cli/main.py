@@ -15,16 +15,18 @@ import typer
 
 from vad import __version__
 from vad.cli.detect import detect
+from vad.cli.eval import evaluate_sets
 from vad.cli.export import export
 from vad.cli.plot import plot
 from vad.cli.serve import serve
 from vad.cli.terminal import complain
-from vad.errors import VadError
-from vad.evaluation.command import evaluate_command
+from vad.errors import MissingExtra, VadError
 from vad.training.command import data_app
 from vad.training.train_command import train
 
 INTERRUPTED = 130
+# Which extra brings what a command may lack.
+EXTRAS = {"torch": "train", "torchaudio": "train", "fastapi": "service", "service": "service"}
 
 # Plain help, for the boxes of the other kind cut off the names of options at 80 columns.
 app = typer.Typer(
@@ -57,7 +59,7 @@ app.command("detect")(detect)
 app.command("plot")(plot)
 app.command("serve")(serve)
 app.command("export")(export)
-app.command("eval")(evaluate_command)
+app.command("eval")(evaluate_sets)
 app.add_typer(data_app, name="data")
 app.command("train")(train)
 
@@ -77,6 +79,11 @@ def main() -> None:
         pass
     except (VadError, OSError) as error:
         complain(error)
+        code = 2
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        complain(MissingExtra(error.name, EXTRAS[error.name]))
         code = 2
     _leave(code)
 

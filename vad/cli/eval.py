@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vad.config import DEFAULT_MODEL
-from vad.detector import Detector
 from vad.errors import ParameterError
-from vad.evaluation.noise import CLEAN, Condition, NoiseBank, load_noise
-from vad.evaluation.peers import PEERS, Peer, convad, load_peer
-from vad.evaluation.plots import check_plotting, plot_report
-from vad.evaluation.report import render_report
-from vad.evaluation.run import evaluate
-from vad.evaluation.sets import load_sets
+
+if TYPE_CHECKING:
+    from vad.evaluation.noise import Condition
+    from vad.evaluation.peers import Peer
 
 FILE_WIDTH = 160  # columns
 DEFAULT_SNRS = (20.0, 10.0, 5.0, 0.0)
@@ -28,26 +23,36 @@ DEFAULT_SMALL = 1.5  # minutes
 PLACE = "a folder of audio, or a pack, of which `:package1,package2` chooses"
 Data = Annotated[
     list[Path],
-    typer.Argument(help="Folders with labels.jsonl, or label files (RTTM, TextGrid, Audacity)."),
+    typer.Argument(
+        metavar="DATA", help="Folders with labels.jsonl, or label files (RTTM, TextGrid, Audacity)."
+    ),
 ]
-Models = Annotated[list[str] | None, typer.Option("--model", help="Models of ours, by name.")]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", metavar="NAME", help="Models of ours.")
+]
 Peers = Annotated[
-    list[str] | None, typer.Option("--peer", help=f"Compare with: {', '.join(PEERS)}.")
+    list[str] | None,
+    typer.Option("--peer", metavar="NAME", help="Compare with silero, firered, webrtc …"),
 ]
 PeersOnly = Annotated[bool, typer.Option("--peers-only", help="Load no model of ours.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Only these sets.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="NAME", help="Only these sets.")]
 Noises = Annotated[
-    list[str] | None, typer.Option("--noise", help=f"Noise to add to labelled sets: {PLACE}.")
+    list[str] | None,
+    typer.Option("--noise", metavar="PLACE", help=f"Noise to add to labelled sets: {PLACE}."),
 ]
 Snrs = Annotated[
-    list[float] | None, typer.Option("--snr", help="dB of speech over noise; else 20, 10, 5, 0.")
+    list[float] | None,
+    typer.Option("--snr", metavar="DB", help="dB of speech over noise; else 20, 10, 5, 0."),
 ]
 NoisySets = Annotated[
-    list[str] | None, typer.Option("--noisy-set", help="Add noise to these sets; else to all.")
+    list[str] | None,
+    typer.Option("--noisy-set", metavar="NAME", help="Add noise to these sets; else to all."),
 ]
 FalseAlarms = Annotated[
     list[str] | None,
-    typer.Option("--false-alarms", help=f"Count false segments an hour in: {PLACE}."),
+    typer.Option(
+        "--false-alarms", metavar="PLACE", help=f"Count false segments an hour in: {PLACE}."
+    ),
 ]
 Json = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the report.")]
 Markdown = Annotated[
@@ -58,11 +63,19 @@ Plots = Annotated[
 ]
 Audio = Annotated[
     list[Path] | None,
-    typer.Option("--audio", exists=True, file_okay=False, help="Where label files' audio lies."),
+    typer.Option(
+        "--audio",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where label files' audio lies.",
+    ),
 ]
 Groups = Annotated[
     list[str] | None,
-    typer.Option("--group", help="NAME=SET,SET: report the calibration of these sets apart."),
+    typer.Option(
+        "--group", metavar="GROUP", help="NAME=SET,SET: report the calibration of these sets apart."
+    ),
 ]
 Small = Annotated[
     float, typer.Option("--pool-below", min=0, help="Minutes; shorter sets count as one.")
@@ -71,7 +84,7 @@ Worst = Annotated[int, typer.Option("--worst", min=0, help="List so many of the 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the added noise and the bootstrap.")]
 
 
-def evaluate_command(
+def evaluate_sets(
     data: Data,
     model: Models = None,
     peer: Peers = None,
@@ -94,6 +107,14 @@ def evaluate_command(
 
     Sets are reported apart, since their conventions on pauses differ. Tables go to stdout.
     """
+    from rich.console import Console
+
+    from vad.evaluation.noise import CLEAN, load_noise
+    from vad.evaluation.plots import check_plotting, plot_report
+    from vad.evaluation.report import render_report
+    from vad.evaluation.run import evaluate
+    from vad.evaluation.sets import load_sets
+
     for option, path in (("json", json), ("markdown", markdown)):
         if path is not None and not path.parent.is_dir():
             raise ParameterError(option, f"no folder {path.parent} to write into")
@@ -140,6 +161,9 @@ def _one_file(one: Path, other: Path) -> bool:
 
 def _models(names: Sequence[str], peers: Sequence[str], peers_only: bool) -> list[Peer]:
     """Ours first, so that each peer is compared with it."""
+    from vad.detector import Detector
+    from vad.evaluation.peers import convad, load_peer
+
     if peers_only:
         if names:
             raise ParameterError("peers_only", "leaves no room for --model")
@@ -153,6 +177,8 @@ def _models(names: Sequence[str], peers: Sequence[str], peers_only: bool) -> lis
 def _noisy(
     places: Sequence[str], snrs: Sequence[float], only: Sequence[str], known: Sequence[str]
 ) -> list[Condition]:
+    from vad.evaluation.noise import Condition, NoiseBank, load_noise
+
     if not places:
         for option, given in (("snr", snrs), ("noisy_set", only)):
             if given:
@@ -184,6 +210,15 @@ def _groups(given: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
 @contextmanager
 def _progress() -> Iterator[Callable[[float], None]]:
     """A bar on stderr that vanishes when done; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     columns = (TextColumn("evaluating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(
