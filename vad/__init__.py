@@ -33,6 +33,7 @@ from vad.events import Event, Probabilities, SpeechDiscarded, SpeechStarted, Spe
 
 if TYPE_CHECKING:
     from vad.analysis import Analysis
+    from vad.audio import read
     from vad.detector import Detector
     from vad.segments import Segment, Segments
     from vad.stream import Stream
@@ -69,6 +70,7 @@ __all__ = [
     "StreamClosed",
     "UnsupportedAudio",
     "VadError",
+    "read",
 ]
 
 # What needs numpy is imported when it is first asked for.
@@ -78,6 +80,7 @@ _LAZY = {
     "Segment": "vad.segments",
     "Segments": "vad.segments",
     "Stream": "vad.stream",
+    "read": "vad.audio",
 }
 
 

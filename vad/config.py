@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from vad.errors import ParameterError
@@ -11,17 +11,16 @@ from vad.errors import ParameterError
 DEFAULT_MODEL = "convad-base"
 
 
-def _in_range(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ParameterError(name, f"must be {'a whole' if whole else 'a'} number, not {value!r}")
-    if not low <= value <= high:  # NaN too
-        raise ParameterError(name, f"must be between {low:g} and {high:g}, not {value!r:.40}")
+def _parameter(default: Any, low: float, high: float, unit: str, about: str) -> Any:
+    """A field that carries its range and what it is for, to whoever offers it to others."""
+    return field(default=default, metadata={"range": (low, high), "unit": unit, "about": about})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
     """How probabilities become segments; names and meaning are silero-vad's.
+
+    Each field's metadata has its `range`, `unit` and, in a few words, what it is `about`.
 
     Args:
         threshold: a segment opens at the first frame whose probability is at least this (0–1).
@@ -38,30 +37,30 @@ class Segmentation:
         ParameterError: a value out of range, named in `.param`.
     """
 
-    threshold: float = 0.5
-    neg_threshold: float | None = None
-    min_speech_duration_ms: int = 250
-    min_silence_duration_ms: int = 100
-    max_speech_duration_s: float | None = None
-    speech_pad_ms: int = 30
-    start_pad_ms: int | None = None
-    end_pad_ms: int | None = None
+    threshold: float = _parameter(0.5, 0.01, 1, "P", "Speech starts at this probability.")
+    neg_threshold: float | None = _parameter(
+        None, 0, 1, "P", "Silence starts below this; else threshold - 0.15."
+    )
+    min_speech_duration_ms: int = _parameter(250, 0, 600_000, "MS", "Shorter speech is discarded.")
+    min_silence_duration_ms: int = _parameter(100, 0, 600_000, "MS", "Shorter silence is bridged.")
+    # Below a second the "second half" in which to cut is too short to hold a pause.
+    max_speech_duration_s: float | None = _parameter(
+        None, 1, 86_400, "S", "Longer speech is cut at its deepest pause."
+    )
+    speech_pad_ms: int = _parameter(
+        30, -10_000, 10_000, "MS", "Added at both ends; negative trims."
+    )
+    start_pad_ms: int | None = _parameter(None, -10_000, 10_000, "MS", "Instead, at starts.")
+    end_pad_ms: int | None = _parameter(None, -10_000, 10_000, "MS", "Instead, at ends.")
 
     def __post_init__(self) -> None:
-        _in_range("threshold", self.threshold, 0.01, 1)
-        if self.neg_threshold is not None:
-            _in_range("neg_threshold", self.neg_threshold, 0, 1)
-            if self.neg_threshold > self.threshold:
-                raise ParameterError("neg_threshold", "must not exceed threshold")
-        _in_range("min_speech_duration_ms", self.min_speech_duration_ms, 0, 600_000, whole=True)
-        _in_range("min_silence_duration_ms", self.min_silence_duration_ms, 0, 600_000, whole=True)
-        if self.max_speech_duration_s is not None:
-            # Below a second the "second half" in which to cut is too short to hold a pause.
-            _in_range("max_speech_duration_s", self.max_speech_duration_s, 1, 86_400)
-        for name in ("speech_pad_ms", "start_pad_ms", "end_pad_ms"):
-            value = getattr(self, name)
-            if value is not None:
-                _in_range(name, value, -10_000, 10_000, whole=True)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None or each.default is not None:
+                low, high = each.metadata["range"]
+                _check(each.name, value, low, high, whole=each.metadata["unit"] == "MS")
+        if self.neg_threshold is not None and self.neg_threshold > self.threshold:
+            raise ParameterError("neg_threshold", "must not exceed threshold")
 
     @property
     def onset(self) -> float:
@@ -102,6 +101,14 @@ class Segmentation:
             "start_pad_ms": self.pad_before_ms,
             "end_pad_ms": self.pad_after_ms,
         }
+
+
+def _check(name: str, value: object, low: float, high: float, *, whole: bool) -> None:
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ParameterError(name, f"must be {'a whole' if whole else 'a'} number, not {value!r}")
+    if not low <= value <= high:  # NaN too
+        raise ParameterError(name, f"must be between {low:g} and {high:g}, not {value!r:.40}")
 
 
 # Other servers' defaults, for the routes that stand in for them.

@@ -89,12 +89,19 @@ class Segments:
 
         return render(self, format)
 
-    def cut(self, audio: NDArray[Any], sample_rate: int) -> NDArray[Any]:
+    @property
+    def spans(self) -> list[tuple[float, float]]:
+        """Where anyone speaks, whichever the channel: (start, end) in seconds, none touching."""
+        return _union((segment.start, segment.end) for segment in self.speech)
+
+    def cut(self, audio: NDArray[Any], sample_rate: int, gap_ms: int = 0) -> NDArray[Any]:
         """Only the speech, one span after the other, as silero-vad's `collect_chunks`.
 
         Args:
-            audio: [samples] or [samples, channels], the audio of this result at any rate.
+            audio: [samples] or [samples, channels], the audio of this result at any rate, such
+                as `vad.read` gives.
             sample_rate: of `audio`, Hz.
+            gap_ms: silence to leave between spans.
 
         Returns:
             [speech samples] or [speech samples, channels] of the same dtype: of several
@@ -105,11 +112,32 @@ class Segments:
                 result does.
         """
         _check_audio(audio, sample_rate, self.duration)
-        spans = _union((segment.start, segment.end) for segment in self.speech)
-        parts = [
-            audio[_sample(start, sample_rate) : _sample(end, sample_rate)] for start, end in spans
-        ]
-        return np.concatenate(parts) if parts else audio[:0].copy()
+        gap = np.zeros((ms_to_samples(gap_ms, sample_rate), *audio.shape[1:]), audio.dtype)
+        parts = [audio[:0]]
+        for start, end in self.spans:
+            parts += [gap] if len(parts) > 1 else []
+            parts.append(audio[_sample(start, sample_rate) : _sample(end, sample_rate)])
+        return np.concatenate(parts)
+
+    def original_time(self, seconds: float, gap_ms: int = 0) -> float:
+        """When in the recording something was that is at `seconds` of what `cut` gave.
+
+        Args:
+            seconds: since the start of the speech alone.
+            gap_ms: as `cut` had it. A time within a gap is the end of the span before it.
+
+        Returns:
+            Seconds since the start of the recording; past the end, the last span's end.
+        """
+        at = 0.0
+        for start, end in self.spans:
+            if seconds < at + (end - start):
+                return start + max(0.0, seconds - at)
+            at += end - start
+            if seconds < at + gap_ms / 1000:
+                return end
+            at += gap_ms / 1000
+        return self.spans[-1][1] if self.spans else 0.0
 
 
 def _check_audio(audio: NDArray[Any], sample_rate: int, duration: float) -> None:

@@ -6,7 +6,7 @@ from vad.audio.channels import Channels, select_channels
 from vad.audio.pcm import ENCODINGS, PcmDecoder, as_float
 from vad.audio.reader import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioReader, SourceInfo
 from vad.audio.resample import Resampler
-from vad.audio.source import Source, load_mono, open_audio
+from vad.audio.source import Source, load_mono, open_audio, read
 
 __all__ = [
     "ENCODINGS",
@@ -22,5 +22,6 @@ __all__ = [
     "as_float",
     "load_mono",
     "open_audio",
+    "read",
     "select_channels",
 ]

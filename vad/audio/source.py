@@ -108,6 +108,28 @@ def load_mono(
         return np.concatenate([*blocks, resampler.flush()])[:, 0]
 
 
+def read(
+    source: Source, *, sample_rate: int | None = None, encoding: str | None = None
+) -> tuple[NDArray[np.float32], int]:
+    """Decodes everything at once, as it is.
+
+    Args:
+        source, sample_rate, encoding: as for `open_audio`.
+
+    Returns:
+        [samples] float32, of several channels [samples, channels], and the sample rate in Hz:
+        what `Detector.detect` and `Segments.cut` take.
+
+    Raises:
+        As `open_audio`.
+    """
+    with open_audio(source, sample_rate=sample_rate, encoding=encoding) as reader:
+        channels = reader.info.channels
+        blocks = [np.zeros((0, channels), np.float32), *reader.blocks()]
+        samples = np.concatenate(blocks)
+        return samples[:, 0] if channels == 1 else samples, reader.info.sample_rate
+
+
 def _open_array(
     array: NDArray[Any], sample_rate: int | None, encoding: str | None, name: str
 ) -> AudioReader:

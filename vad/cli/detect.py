@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from vad.cli.options import Device, Encoding, Model, Recursive, SampleRate
+from vad.cli.options import Device, Encoding, Model, Recursive, SampleRate, with_segmentation
 from vad.cli.output import check_target, chosen_format, print_whole, write_whole
 from vad.cli.recordings import STANDARD_INPUT, Recording, find_recordings
 from vad.config import DEFAULT_MODEL, Segmentation
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from vad.audio import Channels
     from vad.segments import Segments
 
-_defaults = Segmentation()
-
 Format = StrEnum("Format", {name: name for name in FORMATS})  # type: ignore[misc]
 
 
+@with_segmentation
 def detect(
+    *,
+    segmentation: Segmentation,
     files: Annotated[
         list[str],
         typer.Argument(metavar="FILE", help="Audio or video; folders; - is standard input."),
@@ -61,32 +62,6 @@ def detect(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Include each frame's, in JSON.")
     ] = False,
-    threshold: Annotated[
-        float, typer.Option(metavar="P", help="Speech starts at this probability.")
-    ] = _defaults.threshold,
-    neg_threshold: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Silence starts below this; else threshold - 0.15."),
-    ] = _defaults.neg_threshold,
-    min_speech_duration_ms: Annotated[
-        int, typer.Option(metavar="MS", help="Shorter speech is discarded.")
-    ] = _defaults.min_speech_duration_ms,
-    min_silence_duration_ms: Annotated[
-        int, typer.Option(metavar="MS", help="Shorter silence is bridged.")
-    ] = _defaults.min_silence_duration_ms,
-    max_speech_duration_s: Annotated[
-        float | None,
-        typer.Option(metavar="S", help="Longer speech is cut at its deepest pause."),
-    ] = _defaults.max_speech_duration_s,
-    speech_pad_ms: Annotated[
-        int, typer.Option(metavar="MS", help="Added at both ends; negative trims.")
-    ] = _defaults.speech_pad_ms,
-    start_pad_ms: Annotated[
-        int | None, typer.Option(metavar="MS", help="Instead, at starts.")
-    ] = _defaults.start_pad_ms,
-    end_pad_ms: Annotated[
-        int | None, typer.Option(metavar="MS", help="Instead, at ends.")
-    ] = _defaults.end_pad_ms,
     encoding: Encoding = None,
     sample_rate: SampleRate = None,
     model: Model = DEFAULT_MODEL,
@@ -101,16 +76,6 @@ def detect(
     A recording that cannot be read costs a line on standard error and exit code 2; all others
     still have their results.
     """
-    segmentation = Segmentation(
-        threshold=threshold,
-        neg_threshold=neg_threshold,
-        min_speech_duration_ms=min_speech_duration_ms,
-        min_silence_duration_ms=min_silence_duration_ms,
-        max_speech_duration_s=max_speech_duration_s,
-        speech_pad_ms=speech_pad_ms,
-        start_pad_ms=start_pad_ms,
-        end_pad_ms=end_pad_ms,
-    )
     listened = listened_channels(channels)
     if output is not None and output_dir is not None:
         raise ParameterError("output_dir", "excludes --output")

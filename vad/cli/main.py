@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vad import __version__
+from vad.cli.cut import cut
 from vad.cli.detect import detect
 from vad.cli.eval import evaluate_sets
 from vad.cli.export import export
@@ -56,6 +57,7 @@ def options(
 
 
 app.command("detect")(detect)
+app.command("cut")(cut)
 app.command("plot")(plot)
 app.command("serve")(serve)
 app.command("export")(export)

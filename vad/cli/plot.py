@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vad.cli.options import Device, Encoding, Model, SampleRate
+from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
 from vad.cli.output import check_target
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
@@ -15,10 +15,11 @@ from vad.errors import ParameterError
 if TYPE_CHECKING:
     from vad.segments import Segments
 
-_defaults = Segmentation()
 
-
+@with_segmentation
 def plot(
+    *,
+    segmentation: Segmentation,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Write it here.")],
     file: Annotated[
         str | None, typer.Argument(metavar="FILE", help="The recording to draw.")
@@ -30,13 +31,6 @@ def plot(
         Path | None,
         typer.Option(metavar="FILE", help="RTTM, TextGrid or Audacity labels to draw beside."),
     ] = None,
-    threshold: Annotated[
-        float, typer.Option(metavar="P", help="Speech starts at this probability.")
-    ] = _defaults.threshold,
-    neg_threshold: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Silence starts below this; else threshold - 0.15."),
-    ] = _defaults.neg_threshold,
     encoding: Encoding = None,
     sample_rate: SampleRate = None,
     model: Model = DEFAULT_MODEL,
@@ -59,7 +53,6 @@ def plot(
         return
     from vad.detector import Detector
 
-    segmentation = Segmentation(threshold=threshold, neg_threshold=neg_threshold)
     labels = None if reference is None else _labels(reference)
     found = Detector.load(model, device=device).detect(
         file, sample_rate, encoding=encoding, segmentation=segmentation, probabilities=True
