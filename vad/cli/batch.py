@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from vad.cli.recordings import STANDARD_INPUT, Recording
+from vad.cli.recordings import STANDARD_INPUT, Recording, standard_input
 from vad.cli.terminal import Meter, complain, meter
-from vad.errors import DecodeError, VadError
+from vad.errors import VadError
 
 if TYPE_CHECKING:
     from vad.analysis import Analysis
@@ -89,12 +88,5 @@ def _detect(detector: Detector, recording: Recording, how: Listening, shown: Met
 def _open(recording: Recording, how: Listening) -> AudioReader:
     from vad.audio import open_audio
 
-    source = _standard_input() if recording.source == STANDARD_INPUT else recording.source
+    source = standard_input() if recording.source == STANDARD_INPUT else recording.source
     return open_audio(source, sample_rate=how.sample_rate, encoding=how.encoding)
-
-
-def _standard_input() -> BinaryIO:
-    # A process started without one (`<&-`) has no object for it.
-    if sys.stdin is None:
-        raise DecodeError("standard input is closed")
-    return sys.stdin.buffer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ import typer
 
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
 from vad.cli.output import check_target, write_whole
-from vad.cli.recordings import STANDARD_INPUT
+from vad.cli.recordings import STANDARD_INPUT, standard_input
 from vad.cli.terminal import complain, meter
 from vad.config import DEFAULT_MODEL, Segmentation
-from vad.errors import DecodeError, ParameterError
+from vad.errors import ParameterError
 
 if TYPE_CHECKING:
     from vad.audio import AudioReader
@@ -207,9 +206,7 @@ def _twice(file: str) -> Iterator[str | BinaryIO]:
     if file != STANDARD_INPUT:
         yield file
         return
-    if sys.stdin is None:
-        raise DecodeError("standard input is closed")
     with tempfile.TemporaryFile() as kept:
-        shutil.copyfileobj(sys.stdin.buffer, kept)
+        shutil.copyfileobj(standard_input(), kept)
         kept.seek(0)
         yield kept

@@ -1,4 +1,4 @@
-"""`vad`: detect, plot, serve, train, eval, export, data.
+"""`vad`: detect, cut, stream, plot, serve, export, eval, data, train.
 
 Exit codes: 0 all went well; 1 something unforeseen; 2 bad usage or input, each with one line
 on standard error; 130 interrupted.
@@ -20,6 +20,7 @@ from vad.cli.eval import evaluate_sets
 from vad.cli.export import export
 from vad.cli.plot import plot
 from vad.cli.serve import serve
+from vad.cli.stream import stream
 from vad.cli.terminal import complain
 from vad.errors import MissingExtra, VadError
 from vad.training.command import data_app
@@ -58,6 +59,7 @@ def options(
 
 app.command("detect")(detect)
 app.command("cut")(cut)
+app.command("stream")(stream)
 app.command("plot")(plot)
 app.command("serve")(serve)
 app.command("export")(export)
@@ -68,10 +70,10 @@ app.command("train")(train)
 
 def main() -> None:
     """Entry point: our errors, and files that can't be read, become one line and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for each in (sys.stdout, sys.stderr):
+        if isinstance(each, io.TextIOWrapper):
             # What a terminal or pipe cannot show is escaped, and is not the end of the work.
-            stream.reconfigure(errors="backslashreplace")
+            each.reconfigure(errors="backslashreplace")
     code: int | str | None = 0
     try:
         app()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from vad.cli.terminal import complain
-from vad.errors import ParameterError
+from vad.errors import DecodeError, ParameterError
 from vad.suffixes import AUDIO_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES
 
 STANDARD_INPUT = "-"
@@ -108,3 +110,14 @@ def _told_apart(recordings: list[Recording]) -> list[Recording]:
         else Recording(each.source, PurePath(os.path.relpath(path, common or None)).as_posix())
         for each, path in zip(recordings, paths, strict=True)
     ]
+
+
+def standard_input() -> BinaryIO:
+    """Its bytes.
+
+    Raises:
+        DecodeError: the process was started without one (`<&-`).
+    """
+    if sys.stdin is None:
+        raise DecodeError("standard input is closed")
+    return sys.stdin.buffer
