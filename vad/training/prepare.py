@@ -213,7 +213,7 @@ def _labels(clips: list[Heard], teachers: Sequence[Teacher], device: str) -> lis
 
 
 def _loud(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    return audio / np.abs(audio).max()
+    return np.asarray(audio / np.abs(audio).max(), np.float32)
 
 
 def _level_db(audio: NDArray[np.float32], labels: NDArray[np.int8]) -> float:

@@ -178,9 +178,8 @@ _NAMED = (
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint; nothing in the file is run, and no name in it imported."""
-    allowed = [(_Forgotten, name) for name in _NAMED]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals([(_Forgotten, name) for name in _NAMED]):
             data = torch.load(path, map_location="cpu", weights_only=True)
         return dict(data["state_dict"])
     except (RuntimeError, KeyError, TypeError, UnpicklingError) as error:

