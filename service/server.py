@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 
 from service import logs
 from service.app import create_app
+from service.http.protocol import HttpProtocol
 from service.live.websockets import Allowance, WebSocketProtocol
 from service.security import warn_if_open
 from service.settings import Settings
@@ -28,6 +30,7 @@ from service.supervisor import STARTUP_FAILURE, Supervisor
 from vad import Detector, ParameterError, VadError, weights
 
 log = structlog.get_logger(__name__)
+RESERVED = 96  # descriptors that connections leave to the rest of a process
 
 
 class Server(uvicorn.Server):
@@ -73,6 +76,12 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
+        http=partial(
+            HttpProtocol,
+            head_s=settings.head_timeout_s,
+            stall_s=settings.stream_stall_s,
+            most=_connections(settings),
+        ),  # type: ignore[arg-type]
         ws=partial(WebSocketProtocol, allowance=Allowance()),  # type: ignore[arg-type]
         # The limit itself is the session's, which can say so before it closes; this one only
         # keeps a message from filling the memory.
@@ -88,6 +97,20 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
+
+
+def _connections(settings: Settings) -> int:
+    """How many may be open, so that files and health checks never lack descriptors."""
+    try:
+        import resource  # POSIX alone has it
+    except ImportError:
+        return settings.max_connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(OSError, ValueError):
+            soft = hard if hard != resource.RLIM_INFINITY else max(soft, 2**16)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(settings.max_connections, soft - RESERVED))
 
 
 def serve(**overrides: Any) -> None:

@@ -112,6 +112,14 @@ class Settings(BaseSettings):
     )
     body_idle_s: float = Field(default=30, gt=0, description="longest pause while a body arrives")
 
+    head_timeout_s: float = Field(
+        default=10, gt=0, description="for a connection's next request, from its first byte"
+    )
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="of one process; fewer where it may open fewer files; idle ones give way",
+    )
     max_requests: int = Field(
         default=64, ge=1, description="with audio, at the same time, of all processes"
     )

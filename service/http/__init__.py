@@ -1,0 +1,1 @@
+"""HTTP: what a connection may hold and do."""
