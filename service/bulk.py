@@ -14,7 +14,7 @@ import numpy as np
 from service.live.hub import Hub
 from vad.engine import Engine
 from vad.frames import SAMPLE_RATE
-from vad.session import Audio, Frames, Session
+from vad.session import NOTHING, Audio, Frames, Session
 
 T = TypeVar("T")
 
@@ -25,50 +25,30 @@ EVERY_S = 0.1  # however busy the streams are, files get a piece as often as thi
 PAUSE_S = 0.005
 
 
-class BulkEngine(Engine):
-    """An engine's interface for threads that analyse files; each call waits for its turn.
+class FileTurns:
+    """Runs what files have for the network, one piece after another, in a thread of its own.
 
-    One thread works whenever it may. Only when the hub's turns come late, since streams are more
-    than they can be, does it leave them the core, but for a piece now and then.
+    It works whenever it may. Only when the hub's turns come late, since streams are more than
+    they can be, does it leave them the core, but for a piece now and then.
 
     Args:
-        inner: that the hub uses as well.
         hub: of the live streams.
     """
 
-    def __init__(self, inner: Engine, hub: Hub) -> None:
-        self.device, self.network = inner.device, inner.network
-        self._inner, self._hub = inner, hub
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
         self._at = -math.inf  # when a file last got a piece
         self._closing = False
         self._thread = ThreadPoolExecutor(1, "network")
 
-    def session(self) -> Session:
-        return self._inner.session()
-
-    def push(self, session: Session, audio: Audio) -> Frames:
-        found = [
-            self._queued(partial(self._inner.push, session, audio[at : at + PIECE_SAMPLES]))
-            for at in range(0, len(audio), PIECE_SAMPLES)
-        ]
-        return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.float32), *found])
-
-    def flush(self, session: Session, frames: int | None = None) -> Frames:
-        return self._queued(partial(self._inner.flush, session, frames))
-
-    def forget(self, session: Session) -> None:
-        self._inner.forget(session)
-
-    def warm_up(self) -> None:
-        self._queued(self._inner.warm_up)
+    def run(self, call: Callable[[], T]) -> T:
+        """Waits for the turn of a call, and for its result. From any other thread."""
+        return self._thread.submit(self._when_due, call).result()
 
     def close(self) -> None:
         """Finishes what is queued, and takes no more."""
         self._closing = True
         self._thread.shutdown()
-
-    def _queued(self, call: Callable[[], T]) -> T:
-        return self._thread.submit(self._when_due, call).result()
 
     def _when_due(self, call: Callable[[], T]) -> T:
         # Lateness is forgotten as well: the streams may have gone.
@@ -76,3 +56,34 @@ class BulkEngine(Engine):
             sleep(PAUSE_S)
         self._at = monotonic()
         return call()
+
+
+class FileEngine(Engine):
+    """An engine's interface for a thread that analyses one file.
+
+    Args:
+        inner: that the hub uses as well.
+        turns: for which each piece waits.
+        check: called before each piece; raises once the file is not wanted any more.
+    """
+
+    def __init__(self, inner: Engine, turns: FileTurns, check: Callable[[], object]) -> None:
+        self.device, self.architecture = inner.device, inner.architecture
+        self._inner, self._turns, self._check_wanted = inner, turns, check
+
+    def session(self) -> Session:
+        return self._inner.session()
+
+    def push(self, session: Session, audio: Audio) -> Frames:
+        found: list[Frames] = [NOTHING]
+        for at in range(0, len(audio), PIECE_SAMPLES):
+            self._check_wanted()
+            piece = audio[at : at + PIECE_SAMPLES]
+            found.append(self._turns.run(partial(self._inner.push, session, piece)))
+        return np.concatenate(found)
+
+    def flush(self, session: Session, frames: int | None = None) -> Frames:
+        return self._turns.run(partial(self._inner.flush, session, frames))
+
+    def forget(self, session: Session) -> None:
+        self._inner.forget(session)

@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from service.bulk import BulkEngine
+from service.bulk import FileEngine, FileTurns
 from service.decoding import DecodePool, limits_of
 from service.errors import (
     KeyRequestsTaken,
@@ -71,7 +71,7 @@ class Service:
         files, bodies: threads for files that are stored, and for those that still arrive.
         live_bodies: places for the latter.
         hub: runs the network for live streams.
-        bulk: the same model, for files.
+        file_turns: and for files, in between.
         phase: what the app is ready for.
     """
 
@@ -112,6 +112,15 @@ class Service:
             raise NotReady("the model is not loaded yet")
         return self._detector
 
+    def detector_for(self, cancellation: Cancellation) -> Detector:
+        """The loaded model, for one file, whose pieces wait for their turns.
+
+        Raises:
+            NotReady: there is none yet.
+        """
+        detector = self.detector
+        return detector.using(FileEngine(detector.engine, self.file_turns, cancellation.check))
+
     @property
     def draining(self) -> bool:
         """Whether it is on its way out."""
@@ -139,8 +148,7 @@ class Service:
         self.decoders = DecodePool(settings.file_workers, limits_of(settings))
         self._detector = detector = self._loaded
         self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere())
-        self._bulk_engine = BulkEngine(detector.engine, self.hub)
-        self.bulk = detector.using(self._bulk_engine)
+        self.file_turns = FileTurns(self.hub)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)
         # What is here will stay, torch and all: the collector need not look at it over and over
@@ -169,7 +177,7 @@ class Service:
         await self.drain()
         self.files.close()
         self.bodies.close()
-        self._bulk_engine.close()
+        self.file_turns.close()
         self.hub.close()
         self.decoders.close()
         log.info("stopped")

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from service import Settings, create_app
-from service.bulk import PIECE_SAMPLES, BulkEngine
+from service.bulk import PIECE_SAMPLES, FileEngine, FileTurns
 from service.live import hub as hubs
 from service.live.hub import Hub
 from service.metrics import Metrics
@@ -245,7 +245,8 @@ def test_files_take_turns_and_leave_late_streams_the_core(
 
     monkeypatch.setattr(engine, "push", noted)
     hub = cast(Any, type("Late", (), {"late_at": -np.inf})())
-    bulk = BulkEngine(cast(Engine, engine), hub)
+    turns = FileTurns(hub)
+    bulk = FileEngine(cast(Engine, engine), turns, lambda: None)
     sessions = [bulk.session(), bulk.session()]
     audio = [np.zeros(10 * PIECE_SAMPLES, np.float32), np.zeros(2 * PIECE_SAMPLES, np.float32)]
     started = time.monotonic()
@@ -259,4 +260,4 @@ def test_files_take_turns_and_leave_late_streams_the_core(
     short = id(sessions[1])
     assert len(order) - 1 - order[::-1].index(short) < 8  # not behind the long one
     assert (time.monotonic() - started > 1) == late  # a piece in 100 ms
-    bulk.close()
+    turns.close()
