@@ -15,6 +15,7 @@
     ├── StreamClosed                        audio pushed into a stream after its end
     ├── FormatError (also ValueError)       an RTTM, TextGrid or label file that does not parse
     ├── DataError                           a training corpus or manifest that cannot be read
+    ├── OutputError                         results that cannot be written where they should go
     └── MissingExtra (also ImportError)     an optional dependency is absent; says what to install
 
 Files that do not exist or may not be read raise Python's own OSError.
@@ -93,6 +94,10 @@ class FormatError(VadError, ValueError):
 
 class DataError(VadError):
     """A training corpus or manifest that cannot be read."""
+
+
+class OutputError(VadError):
+    """Results cannot be written where they should go."""
 
 
 class MissingExtra(VadError, ImportError):

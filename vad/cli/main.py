@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vad import __version__
+from vad.batch.command import batch
 from vad.cli.cut import cut
 from vad.cli.detect import detect
 from vad.cli.eval import evaluate_sets
@@ -28,7 +29,7 @@ from vad.training.train_command import train
 
 INTERRUPTED = 130
 # Which extra brings what a command may lack.
-EXTRAS = {"torch": "train", "torchaudio": "train", "fastapi": "service", "service": "service"}
+EXTRAS = {"torch": "train", "fastapi": "service", "service": "service"}
 
 # Plain help, for the boxes of the other kind cut off the names of options at 80 columns.
 app = typer.Typer(
@@ -58,6 +59,7 @@ def options(
 
 
 app.command("detect")(detect)
+app.command("batch")(batch)
 app.command("cut")(cut)
 app.command("stream")(stream)
 app.command("plot")(plot)
