@@ -72,7 +72,7 @@ def test_run_again_it_does_only_the_rest(recordings: Path, tmp_path: Path) -> No
     before = {row["uri"]: row for row in rows(out)}
     files = {path: path.read_bytes() for path in out.iterdir()}
     code, said = batch(*words)
-    assert code == 0  # nothing failed in this run
+    assert code == 3  # as the table has rows of errors
     assert "0 files" in said
     assert "8 were done before" in said
     assert "2 rows of errors" in said
@@ -156,9 +156,10 @@ def test_what_can_not_be_is_one_line_before_the_work(
 ) -> None:
     code, complaint = batch(recordings, "-o", tmp_path / "out", *words)
     assert code == 2
-    assert said in complaint
-    assert len(complaint.splitlines()) == 1
-    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+    *notes, last = complaint.splitlines()
+    assert said in last
+    assert len(notes) <= 1  # of the file that has no suffix of audio
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_places_that_can_not_be_are_one_line(recordings: Path, tmp_path: Path) -> None:

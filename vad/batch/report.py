@@ -106,4 +106,3 @@ class Report:
 def _weight(recording: Recording) -> int:
     """What a recording counts for in progress; a file costs something however small it is."""
     return (recording.size or 0) + 10_000
-
