@@ -88,7 +88,8 @@ def test_run_again_it_does_only_the_rest(recordings: Path, tmp_path: Path) -> No
     assert len(after) == len(rows(out)) == 9
     assert after[str(changed)]["size"] == 60_000
     assert {uri for uri in before if before[uri] != after[uri]} == {str(changed)}
-    lines = [json.loads(line) for path in out.glob("*.jsonl") for line in path.open()]
+    text = "".join(path.read_text() for path in out.glob("*.jsonl"))
+    lines = [json.loads(line) for line in text.splitlines()]
     assert sorted(lines, key=lambda row: row["uri"]) == sorted(rows(out), key=lambda r: r["uri"])
 
     # Other parameters: every row is done again, none stands beside its predecessor.
