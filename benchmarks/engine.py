@@ -42,7 +42,7 @@ from vad import Detector
 def single(detector: Detector) -> dict[str, tuple[float, Callable[[], object]]]:
     """Case → seconds of audio in a chunk, and what to do with one."""
     chunk, silero_chunk = speech(5)[RATE : RATE + CHUNK], speech(5)[RATE : RATE + SILERO_CHUNK]
-    session = detector.engine.session()
+    session = detector.engine.signal()
     stream = detector.stream()
     package, bare = Package(), Bare()
     return {
@@ -59,7 +59,7 @@ def batched(detector: Detector, sizes: list[int]) -> dict[str, tuple[float, Call
     cases: dict[str, tuple[float, Callable[[], object]]] = {}
     for size in sizes:
         audio = speech(size + 1)
-        pushes = [(engine.session(), audio[i * RATE : i * RATE + CHUNK]) for i in range(size)]
+        pushes = [(engine.signal(), audio[i * RATE : i * RATE + CHUNK]) for i in range(size)]
         cases[f"convad, {size}"] = (0.02 * size, lambda pushes=pushes: engine.push_many(pushes))
         silero = Batched(size)
         block = np.stack([audio[i * RATE : i * RATE + SILERO_CHUNK] for i in range(size)])
@@ -75,7 +75,7 @@ def _rotating(detector: Detector) -> Callable[[], object]:
     """Batches of 256 out of as many streams as a core is to serve: their state is in no cache."""
     engine = detector.engine
     chunk = speech(2)[RATE : RATE + CHUNK]
-    pushes = [(engine.session(), chunk) for _ in range(5120)]
+    pushes = [(engine.signal(), chunk) for _ in range(5120)]
     for start in range(0, len(pushes), 256):
         engine.push_many(pushes[start : start + 256])
     turn = 0

@@ -23,7 +23,7 @@ from vad.evaluation.peers import convad
 from vad.evaluation.report import Report
 from vad.evaluation.run import evaluate
 from vad.evaluation.sets import load_sets
-from vad.weights import load
+from vad.nn.weights import load
 
 SHIFTS_MS = range(1, 20)  # within a step of 20 ms
 COLUMNS = [

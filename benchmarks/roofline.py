@@ -14,21 +14,9 @@ from typing import Any
 import numpy as np
 from common import CHUNK, RATE, Table, durations, finish, last_core, pin, speech
 
-from vad import DEFAULT_MODEL, Detector, weights
-from vad.nn.spec import Add, Convolution, Op, Pool, folded, to_probabilities
-
-
-def convolutions(ops: Sequence[Op], outputs: int) -> list[tuple[Convolution, int]]:
-    """Each convolution with how many outputs it has a step of the network."""
-    found: list[tuple[Convolution, int]] = []
-    for op in reversed(ops):
-        if isinstance(op, Add):
-            found += convolutions(op.branch, outputs)[::-1]
-        elif isinstance(op, Convolution):
-            found.append((op, outputs))
-        if isinstance(op, Convolution | Pool):
-            outputs *= op.stride
-    return found[::-1]
+from vad import DEFAULT_MODEL, Detector
+from vad.nn import weights
+from vad.nn.ops import Op, folded, outputs_of_each, to_probabilities
 
 
 def products(ops: Sequence[Op], rows: int) -> tuple[Table, dict[str, Any], float]:
@@ -38,7 +26,7 @@ def products(ops: Sequence[Op], rows: int) -> tuple[Table, dict[str, Any], float
         ["rows × inner × columns", "times", "MFLOP", "µs", "GFLOP/s"],
     )
     shapes: defaultdict[tuple[int, int, int], int] = defaultdict(int)
-    for conv, outputs in convolutions(ops, 1):
+    for conv, outputs in outputs_of_each(ops):
         if conv.groups == 1:
             out, channels, kernel = conv.weight.shape
             shapes[round(outputs * rows), channels * kernel, out] += 1
@@ -58,7 +46,7 @@ def batch(detector: Detector, streams: int) -> tuple[float, float]:
     """µs of a whole push of a batch, and of the network's part in it."""
     engine = detector.engine
     chunk = speech(2)[RATE : RATE + CHUNK]
-    pushes = [(engine.session(), chunk) for _ in range(streams)]
+    pushes = [(engine.signal(), chunk) for _ in range(streams)]
     inside: list[float] = []
     run = engine.plan.run
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 
 from service.live.hub import Hub
-from vad.engine import Engine
 from vad.frames import SAMPLE_RATE
-from vad.session import NOTHING, Audio, Frames, Session
+from vad.inference.engine import Engine
+from vad.inference.signal import EMPTY, Audio, Frames, Signal
 
 T = TypeVar("T")
 
@@ -71,19 +71,19 @@ class FileEngine(Engine):
         self.device, self.architecture = inner.device, inner.architecture
         self._inner, self._turns, self._check_wanted = inner, turns, check
 
-    def session(self) -> Session:
-        return self._inner.session()
+    def signal(self) -> Signal:
+        return self._inner.signal()
 
-    def push(self, session: Session, audio: Audio) -> Frames:
-        found: list[Frames] = [NOTHING]
+    def push(self, signal: Signal, audio: Audio) -> Frames:
+        found: list[Frames] = [EMPTY]
         for at in range(0, len(audio), PIECE_SAMPLES):
             self._check_wanted()
             piece = audio[at : at + PIECE_SAMPLES]
-            found.append(self._turns.run(partial(self._inner.push, session, piece)))
+            found.append(self._turns.run(partial(self._inner.push, signal, piece)))
         return np.concatenate(found)
 
-    def flush(self, session: Session, frames: int | None = None) -> Frames:
-        return self._turns.run(partial(self._inner.flush, session, frames))
+    def flush(self, signal: Signal, frames: int | None = None) -> Frames:
+        return self._turns.run(partial(self._inner.flush, signal, frames))
 
-    def forget(self, session: Session) -> None:
-        self._inner.forget(session)
+    def forget(self, signal: Signal) -> None:
+        self._inner.forget(signal)

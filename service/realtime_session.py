@@ -45,7 +45,7 @@ from service.realtime_messages import (
 from service.realtime_turns import InputBuffer, Turns
 from vad import Detector, Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.session import NOTHING, Audio, Frames, Session
+from vad.inference.signal import EMPTY, Audio, Frames, Signal
 
 _OVER = (State.DRAINING, State.CLOSED)
 MIN_COMMIT_MS = 100  # what OpenAI's own server asks for
@@ -155,7 +155,7 @@ class RealtimeSession:
         return self._buffer.format.sample_rate * self._buffer.format.sample_bytes
 
     @property
-    def signal(self) -> Session:
+    def signal(self) -> Signal:
         """What the engine knows of the stream; there whenever `feed` gave it audio."""
         assert self._turns is not None
         return self._turns.signal
@@ -173,7 +173,7 @@ class RealtimeSession:
         self.audio_ms = self._buffer.end_ms
         self._full = len(data) > room
         self._check_lead()
-        return NOTHING if self._turns is None else self._turns.feed(samples)
+        return EMPTY if self._turns is None else self._turns.feed(samples)
 
     def take(self, probabilities: Frames) -> list[ServerEvent]:
         """What came of the audio."""

@@ -9,7 +9,7 @@ from service.realtime_config import InputFormat
 from vad import Stream
 from vad.events import Event, SpeechDiscarded, SpeechStarted, SpeechStopped, StopReason
 from vad.frames import samples_to_ms
-from vad.session import Audio, Frames, Session
+from vad.inference.signal import Audio, Frames, Signal
 
 TICKS = 24_000  # a second: a multiple of each format's rate, so that no change of it drifts
 
@@ -85,7 +85,7 @@ class Turns:
         self._held: SpeechStarted | None = None
 
     @property
-    def signal(self) -> Session:
+    def signal(self) -> Signal:
         """What the engine knows of the stream."""
         return self._stream.signal
 

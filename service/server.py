@@ -27,7 +27,8 @@ from service.security import warn_if_open
 from service.settings import Settings
 from service.state import Service, load
 from service.supervisor import STARTUP_FAILURE, Supervisor
-from vad import Detector, ParameterError, VadError, weights
+from vad import Detector, ParameterError, VadError
+from vad.nn import weights
 
 log = structlog.get_logger(__name__)
 RESERVED = 96  # descriptors that connections leave to the rest of a process

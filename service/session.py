@@ -46,7 +46,7 @@ from vad import Detector, Stream
 from vad.audio.pcm import sample_bytes
 from vad.config import Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.session import Audio, Frames, Session
+from vad.inference.signal import Audio, Frames, Signal
 
 __all__ = ["State", "StreamLimits", "StreamSession"]
 _OVER = (State.DRAINING, State.CLOSED)
@@ -137,7 +137,7 @@ class StreamSession:
         return self._width * self._fields.sample_rate
 
     @property
-    def signal(self) -> Session:
+    def signal(self) -> Signal:
         """What the engine knows of the stream; there from the first `feed` on."""
         assert self._stream is not None
         return self._stream.signal

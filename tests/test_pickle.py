@@ -15,7 +15,8 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from vad import Detector, ModelError, weights
+from vad import Detector, ModelError
+from vad.nn import weights
 
 Audio = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vad.errors import ParameterError
-from vad.nn import arrays
+from vad.inference import arrays
 
 # torch is as if it were not installed. What is imported has then been imported without it.
 BLOCK = """

@@ -1,6 +1,6 @@
 """A file on its way from blocks to segments.
 
-blocks → channels → 16 kHz → engine session → segmenter → events → tiler → segments
+blocks → channels → 16 kHz → engine → segmenter → events → tiler → segments
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from vad.audio import AudioReader, Channels, Resampler, SourceInfo, select_channels
 from vad.audio.channels import Selection
 from vad.config import Segmentation
-from vad.engine import Engine
 from vad.events import SpeechEvent, SpeechStarted, StopReason
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
+from vad.inference.engine import Engine
+from vad.inference.signal import Frames
 from vad.segmenter import Segmenter
 from vad.segments import Segment, Segments, Tiler
-from vad.session import Frames
 
 Progress = Callable[[float], None]
 Blocks = NDArray[np.float32]  # [samples, channels] at 16 kHz
@@ -32,7 +32,7 @@ GATHERED_SAMPLES = 60 * SAMPLE_RATE
 
 
 class Track:
-    """One channel at 16 kHz: its engine session and its segmenter.
+    """One channel at 16 kHz: its engine and its segmenter.
 
     Args:
         late_ms: by how much its samples come later than they were received.
@@ -40,18 +40,18 @@ class Track:
 
     def __init__(self, engine: Engine, segmentation: Segmentation, late_ms: float = 0) -> None:
         self.engine = engine
-        self.session = self.engine.session()
+        self.signal = self.engine.signal()
         late, known_at_ms = math.ceil(late_ms), engine.architecture.known_at_ms
         self.segmenter = Segmenter(segmentation, known_at_ms=lambda f: known_at_ms(f) + late)
 
     def push(self, audio: NDArray[np.float32]) -> tuple[Frames, list[SpeechEvent]]:
-        values = self.engine.push(self.session, audio)
+        values = self.engine.push(self.signal, audio)
         return values, self.segmenter.push(values)
 
     def flush(
         self, end_ms: int, frames: int, reason: StopReason
     ) -> tuple[Frames, list[SpeechEvent]]:
-        values = self.engine.flush(self.session, frames)
+        values = self.engine.flush(self.signal, frames)
         # What a flush brings out is known now, however much its frames would have waited for.
         events = [
             replace(event, detected_at_ms=min(event.detected_at_ms, end_ms))

@@ -12,15 +12,15 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from vad import weights
 from vad.analysis import Analysis, Progress
 from vad.audio import AudioReader, Channels, open_audio
 from vad.config import DEFAULT_MODEL, Segmentation
-from vad.engine import Engine
 from vad.errors import ModelError
 from vad.frames import HOP_MS, SAMPLE_RATE
+from vad.inference.engine import Engine
+from vad.inference.signal import Frames
+from vad.nn import weights
 from vad.segments import Segments
-from vad.session import Frames
 from vad.stream import Stream
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | AudioReader
@@ -50,7 +50,7 @@ class Detector:
         """A detector with a model of that name, or of that folder.
 
         Args:
-            model: a name in `vad.weights.available()`, or a path.
+            model: a name in `vad.nn.weights.available()`, or a path.
             device: `auto` (a GPU when there is one), `cpu`, `cuda`, `cuda:1` …
 
         Raises:

@@ -14,11 +14,11 @@ from vad.audio.pcm import as_array
 from vad.audio.reader import check_declared_rate
 from vad.audio.scale import Screen
 from vad.config import Segmentation
-from vad.engine import Engine
 from vad.errors import ParameterError, StreamClosed
 from vad.events import Event, Probabilities, SpeechStopped, StopReason
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
-from vad.session import Frames
+from vad.inference.engine import Engine
+from vad.inference.signal import Frames
 
 
 class Stream:
@@ -51,7 +51,7 @@ class Stream:
         self._decoder = None if encoding is None else PcmDecoder(encoding)
         self._resampler = Resampler(self.sample_rate, SAMPLE_RATE)
         self._track = Track(engine, segmentation, self._resampler.latency_ms)
-        self.signal = self._track.session
+        self.signal = self._track.signal
         self._report_probabilities = probabilities
         self._received = 0
         self.speech_ms = 0

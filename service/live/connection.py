@@ -30,7 +30,7 @@ from service.metrics import StreamMeter
 from service.protocol import StreamLimits
 from service.security import check_origin
 from vad.events import StopReason
-from vad.session import Audio, Frames, Session
+from vad.inference.signal import Audio, Frames, Signal
 
 if TYPE_CHECKING:
     from service.state import Service
@@ -307,7 +307,7 @@ class Connection(ABC, Generic[MessageT]):
             size += len(what)
         return max(size, 1) / self._session.bytes_per_second
 
-    def feed(self, seconds: float) -> tuple[Session, Audio] | None:
+    def feed(self, seconds: float) -> tuple[Signal, Audio] | None:
         try:
             audio = self._session.feed(self._joined(int(seconds * self._session.bytes_per_second)))
         except Exception as exc:

@@ -22,8 +22,8 @@ from typing import Protocol
 import structlog
 
 from service.metrics import Metrics
-from vad.engine import Engine
-from vad.session import Audio, Frames, Session
+from vad.inference.engine import Engine
+from vad.inference.signal import Audio, Frames, Signal
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ class Member(Protocol):
         """How much audio waits before the next message of another kind."""
         ...
 
-    def feed(self, seconds: float) -> tuple[Session, Audio] | None:
+    def feed(self, seconds: float) -> tuple[Signal, Audio] | None:
         """Takes so much of it, at most; None if there is nothing for the network."""
         ...
 
@@ -196,7 +196,7 @@ class Hub:
         if (fed := member.feed(seconds)) is not None:
             self._push(member, *fed)
 
-    def _push(self, member: Member, signal: Session, audio: Audio) -> None:
+    def _push(self, member: Member, signal: Signal, audio: Audio) -> None:
         try:
             values = self._engine.push(signal, audio)
         except Exception as exc:

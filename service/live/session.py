@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from service.ledger import Ledger
 from vad.events import SpeechEvent, StopReason
-from vad.session import Audio, Frames, Session
+from vad.inference.signal import Audio, Frames, Signal
 
 MessageT = TypeVar("MessageT")
 
@@ -60,7 +60,7 @@ class LiveSession(Protocol[MessageT]):
         ...
 
     @property
-    def signal(self) -> Session:
+    def signal(self) -> Signal:
         """What the engine knows of the stream, once `feed` has given it audio."""
         ...
 

@@ -16,9 +16,9 @@ from vad.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, SourceInfo
 from vad.config import Segmentation
 from vad.errors import ParameterError
 from vad.frames import frame_count, samples_to_ms
+from vad.inference.signal import Frames
 from vad.segmenter import Segmenter
 from vad.segments import Segment, Segments, Tiler
-from vad.session import Frames
 
 
 class Source(BaseModel):

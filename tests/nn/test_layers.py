@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vad.nn import spec
 from vad.nn.modules import mel_cosines, module
-from vad.nn.spec import Conv, Dense, LogCompress, Logit, MaxPool, Mean, Patches, Sigmoid
+from vad.nn.spec import Activation, Conv, LogCompress, MaxPool, Mean, Patches, dense
 
 
 def made(layer: spec.Layer, seed: int = 0) -> nn.Module:
@@ -165,13 +165,16 @@ def test_dropout_acts_while_it_learns() -> None:
 def test_logits_and_probabilities_are_of_each_other() -> None:
     x = torch.linspace(-30, 30, 61)[None, None]
     torch.testing.assert_close(
-        module(Logit())(module(Sigmoid())(x)), x.clamp(-13.81551, 13.81551), atol=0.1, rtol=0
+        module(Activation("logit"))(module(Activation("sigmoid"))(x)),
+        x.clamp(-13.81551, 13.81551),
+        atol=0.1,
+        rtol=0,
     )
-    assert module(Sigmoid())(x.bfloat16()).dtype == torch.float32
+    assert module(Activation("sigmoid"))(x.bfloat16()).dtype == torch.float32
 
 
 def test_samples_are_not_rounded_where_it_learns_in_half_precision() -> None:
-    first, second, x = made(Conv(1, 2, 4)), made(Dense(2, 2)), torch.randn(1, 1, 20)
+    first, second, x = made(Conv(1, 2, 4)), made(dense(2, 2)), torch.randn(1, 1, 20)
     with torch.autocast("cpu", torch.bfloat16):
         heard = first(x)
         assert heard.dtype == torch.float32

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from vad import weights
-from vad.engine import Engine
-from vad.nn.arrays import Torch
+from vad.inference.arrays import Torch
+from vad.inference.engine import Engine
+from vad.nn import weights
 from vad.nn.precision import full_float32
 
 CPU = torch.device("cpu")
@@ -108,7 +108,7 @@ def test_an_engine_of_torch_computes_in_full_float32(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(engine.plan, "run", watched)
     audio = np.zeros(engine.architecture.step_samples, np.float32)
-    sessions = [engine.session() for _ in range(2)]
+    sessions = [engine.signal() for _ in range(2)]
     engine.push_many([(session, audio) for session in sessions])
     engine.flush(sessions[0])
     engine.probabilities(audio)

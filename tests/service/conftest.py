@@ -34,8 +34,8 @@ from service.session import StreamLimits, StreamSession
 from service.state import load
 from vad import Detector
 from vad.audio.sandbox import DecoderProcess
-from vad.engine import Engine
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
+from vad.inference.engine import Engine
 
 Audio = NDArray[np.float32]
 # For what must come. Machines may be busy: it decides nothing but how late a failure shows.
@@ -44,7 +44,7 @@ PATIENCE_S = 100.0
 
 @dataclass
 class EnergySession:
-    """What `vad.engine.Session` is to the engine."""
+    """What `vad.inference.signal.Signal` is to the engine."""
 
     pending: Audio
     samples: int = 0
@@ -53,7 +53,7 @@ class EnergySession:
 
 
 class EnergyEngine:
-    """Stands in for `vad.engine.Engine`: a frame's probability is its loudness.
+    """Stands in for `vad.inference.engine.Engine`: a frame's probability is its loudness.
 
     Args:
         fails_at: number of samples after which it breaks down.
@@ -71,7 +71,7 @@ class EnergyEngine:
         # What is slow is no CPU: the event loop would wait for one.
         self.device = "cuda" if seconds else "cpu"
 
-    def session(self) -> EnergySession:
+    def signal(self) -> EnergySession:
         return EnergySession(np.zeros(0, np.float32))
 
     def push(self, session: EnergySession, audio: Audio) -> Audio:
@@ -106,7 +106,7 @@ class EnergyEngine:
         session.pending = np.zeros_like(session.pending)
 
     def warm_up(self) -> None:
-        self.push(self.session(), np.zeros(HOP_SAMPLES, np.float32))
+        self.push(self.signal(), np.zeros(HOP_SAMPLES, np.float32))
 
 
 def _loudness(audio: Audio) -> Audio:

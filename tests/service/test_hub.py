@@ -24,8 +24,8 @@ from service.live.hub import Hub
 from service.metrics import Metrics
 from service.state import Service
 from vad import Detector
-from vad.engine import Engine
-from vad.session import Audio, Frames, Session
+from vad.inference.engine import Engine
+from vad.inference.signal import Audio, Frames, Session
 
 from .conftest import PATIENCE_S, EnergyEngine, EnergySession
 
@@ -109,7 +109,7 @@ class Stream:
     """Of the hub's members: audio that waits, and what came of it."""
 
     def __init__(self, engine: EnergyEngine, steps: int, answers: int = 0) -> None:
-        self.signal = engine.session()
+        self.signal = engine.signal()
         self.steps, self.answers = steps, answers
         self.log: list[Any] = []
 
@@ -247,7 +247,7 @@ def test_files_take_turns_and_leave_late_streams_the_core(
     hub = cast(Any, type("Late", (), {"late_at": -np.inf})())
     turns = FileTurns(hub)
     bulk = FileEngine(cast(Engine, engine), turns, lambda: None)
-    sessions = [bulk.session(), bulk.session()]
+    sessions = [bulk.signal(), bulk.signal()]
     audio = [np.zeros(10 * PIECE_SAMPLES, np.float32), np.zeros(2 * PIECE_SAMPLES, np.float32)]
     started = time.monotonic()
     with ThreadPoolExecutor(2) as threads:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vad import weights
 from vad.errors import DataError
-from vad.nn import Network
+from vad.nn import Network, weights
 from vad.training.loop import Trainer, loss_of
 from vad.training.mixing import Mixer
 from vad.training.prepare import Cached

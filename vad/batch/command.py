@@ -159,7 +159,7 @@ def _workers(text: str | None) -> tuple[int, int] | None:
 
 def _executor(workers: str | None, ray_address: str | None, gpus: float, device: str) -> Executor:
     from vad.batch.run import on_processes
-    from vad.nn.arrays import cores
+    from vad.inference.arrays import cores
 
     counts = _workers(workers)
     if ray_address is not None:

@@ -89,7 +89,7 @@ def detect(
 
     from vad.cli.batch import Listening, detect_all
     from vad.detector import Detector
-    from vad.nn.arrays import cores
+    from vad.inference.arrays import cores
 
     keep = probabilities or plot is not None
     how = Listening(segmentation, listened, keep, encoding, sample_rate)

@@ -18,8 +18,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a model as ONNX, for other runtimes: see docs/onnx.md."""
-    from vad import weights
-    from vad.export import export
+    from vad.nn import weights
+    from vad.nn.onnx import export
 
     check_target("output", output, suffix=".onnx")
     export(weights.load(model), output, streaming=streaming)

@@ -45,7 +45,7 @@ def plot(
         raise ParameterError("file", "give either a file or --filters")
     check_target("output", output, [file] if file else [], suffix=".png")
     if file is None:
-        from vad import weights
+        from vad.nn import weights
         from vad.plots import plot_filters
 
         loaded = weights.load(model)

@@ -7,22 +7,19 @@ A and a dense F; B on A; max-pooling between them; A as a small network of its o
 from __future__ import annotations
 
 from vad.nn.spec import (
-    Abs,
+    Activation,
     Architecture,
     Bottleneck,
     Conv,
-    Dense,
     Layer,
     LogCompress,
-    Logit,
     MaxPool,
     Mean,
     Mlpconv,
     Norm,
     Patches,
-    Relu,
     Residual,
-    Sigmoid,
+    dense,
 )
 
 
@@ -34,7 +31,7 @@ def _filterbank(filters: int, taps: int = 160, stride: int = 80) -> tuple[Layer,
     """
     return (
         Conv(1, filters, taps, stride, bias=False, unit_norm=True, init="mel"),
-        Abs(),
+        Activation("abs"),
         MaxPool(160 // stride),
         # White noise of as much added to the input raised nearly every labelled set, meetings most:
         # see docs/training.
@@ -50,7 +47,7 @@ def _conv(
 
 
 def _activation(channels: int) -> tuple[Layer, ...]:
-    return (Norm(channels), Relu())
+    return (Norm(channels), Activation("relu"))
 
 
 def _patches(maps_in: int, maps_out: int, bands: int) -> tuple[Layer, ...]:
@@ -59,7 +56,7 @@ def _patches(maps_in: int, maps_out: int, bands: int) -> tuple[Layer, ...]:
 
 
 def _head(channels: int, frames: int, hidden: int = 64) -> tuple[Layer, ...]:
-    return (Dense(channels, hidden), Relu(), Dense(hidden, frames))
+    return (dense(channels, hidden), Activation("relu"), dense(hidden, frames))
 
 
 def _trunk(
@@ -81,7 +78,7 @@ def _steady(frames: int) -> tuple[Layer, ...]:
     bridged in another of the same. The base network bears five frames; `wide`, its like, has as
     many.
     """
-    return (Sigmoid(), Mean(channels=2, length=frames), Logit())
+    return (Activation("sigmoid"), Mean(channels=2, length=frames), Activation("logit"))
 
 
 # They reach back 5 s, over a sentence and its pauses.
@@ -94,7 +91,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         # Every sample of 200 ms to every neuron; only frames share their weights.
         Architecture(
             "dense",
-            (Conv(1, 64, kernel=3200, stride=160), Relu(), *_head(64, 1)),
+            (Conv(1, 64, kernel=3200, stride=160), Activation("relu"), *_head(64, 1)),
             delay=3,
         ),
         Architecture("conv-dense", _filterbank(48) + _head(48, 1), delay=0),

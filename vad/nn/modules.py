@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vad.frames import SAMPLE_RATE, frame_count
-from vad.nn import spec
-from vad.weights import Model
+from vad.nn import ops, spec
+from vad.nn.weights import Model
 
 
 class Network(nn.Module):
@@ -127,25 +127,25 @@ def module(layer: spec.Layer) -> nn.Module:
     return _OF_THEIR_OWN.get(type(layer), Layer)(layer)
 
 
-def run(ops: Iterable[spec.Op], x: Tensor) -> Tensor:
+def run(operations: Iterable[ops.Op], x: Tensor) -> Tensor:
     """What operations make of a whole signal [batch, channels, time], preceded by zeros."""
-    for op in ops:
+    for op in operations:
         match op:
-            case spec.Convolution():
+            case ops.Convolution():
                 x = _convolved(op, x)
-            case spec.Pool():
+            case ops.Pool():
                 x = functional.max_pool1d(x, op.stride)
-            case spec.Affine():
-                x = x * op.scale[:, None]
+            case ops.Affine():
+                x = x * (op.scale if isinstance(op.scale, float) else op.scale[:, None])
                 x = x if op.offset is None else x + op.offset[:, None]
-            case spec.Unary():
+            case ops.Unary():
                 x = _UNARY[op.function](x)
-            case spec.Add():
+            case ops.Add():
                 x = x + run(op.branch, x)
     return x
 
 
-def _convolved(op: spec.Convolution, x: Tensor) -> Tensor:
+def _convolved(op: ops.Convolution, x: Tensor) -> Tensor:
     # Raw samples span more than the 8 bits of bfloat16: a whisper over a rumble would drown.
     half = torch.is_autocast_enabled(x.device.type) and op.channels_in > 1
     with torch.autocast(x.device.type, enabled=half):
@@ -163,7 +163,7 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "log1p": torch.log1p,
     "sigmoid": _sigmoid,
-    "logit": lambda x: x.logit(spec.LOGIT_EPS),
+    "logit": lambda x: x.logit(ops.LOGIT_EPS),
 }
 
 

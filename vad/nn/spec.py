@@ -1,94 +1,36 @@
-"""Networks as data: what an architecture is, and the five operations that it comes down to.
+"""Networks as data: an architecture is a list of layers, kept in `config.json` beside the weights.
 
-An architecture is a list of layers, kept in `config.json` beside the weights. A layer says which
-tensors it has, and gives them back as operations:
-
-    Convolution   y_n = W · (x_n …) + b, causal, with stride, dilation and groups
-    Pool          the maximum of each block
-    Affine        scale · x + offset, channel by channel
-    Unary         one function of each value: abs, relu, log1p, sigmoid, logit
-    Add           x + what a branch of operations makes of x
-
-Whoever runs a network runs these: the engine, the ONNX export and, for training, the torch
-modules; and its cost, receptive field and latency are counted from them. So a new layer is
-written here alone. Tensors may be numpy's or torch's, for only what both have is done with them.
+A layer is a record of its arguments. It names the tensors that it has, and gives them back as the
+operations of `vad.nn.ops`; so a new layer is written here alone, and the engine, the ONNX export,
+the torch modules and what a network costs follow from it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vad.frames import FRAMES_PER_SECOND, HOP_MS, HOP_SAMPLES, SAMPLE_RATE, frame_count
+from vad.nn.ops import (
+    Add,
+    Affine,
+    Array,
+    Convolution,
+    Op,
+    Pool,
+    Unary,
+    multiply_adds,
+    receptive_field,
+    stride,
+)
 
-Array = Any  # of numpy or torch
 Tensors = Mapping[str, Array]
-
-
-@dataclass(frozen=True, eq=False)
-class Convolution:
-    """Output n sees inputs up to n · stride + stride − 1, and `context` before these.
-
-        kernel 5, stride 1, dilation 1     past [· · · ·] x0        → y0
-        kernel 5, stride 2                 past [· · ·] x0 x1       → y0
-
-    Attributes:
-        weight: [channels_out, channels_in / groups, kernel].
-        bias: [channels_out].
-    """
-
-    weight: Array
-    bias: Array | None = None
-    stride: int = 1
-    dilation: int = 1
-    groups: int = 1
-
-    @property
-    def channels_in(self) -> int:
-        return int(self.weight.shape[1]) * self.groups
-
-    @property
-    def context(self) -> int:
-        """Past inputs that an output depends on beside its own `stride`."""
-        return (int(self.weight.shape[2]) - 1) * self.dilation + 1 - self.stride
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Whether a feature was there in a block of `stride` inputs, not where."""
-
-    stride: int
-
-
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """`scale` and `offset` are [channels], or [1] for all alike; no offset is 0."""
-
-    scale: Array
-    offset: Array | None = None
-
-
-@dataclass(frozen=True)
-class Unary:
-    """`log1p` is of what is not negative; `logit` of probabilities, within ±13.8."""
-
-    function: Literal["abs", "relu", "log1p", "sigmoid", "logit"]
-
-
-@dataclass(frozen=True, eq=False)
-class Add:
-    branch: tuple[Op, ...]
-
-
-Op = Convolution | Pool | Affine | Unary | Add
-
-LOGIT_EPS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -121,24 +63,18 @@ class Layer:
         return {}
 
     def constants(self) -> dict[str, NDArray[np.float32]]:
-        """What `ops` needs beside what the weights hold."""
+        """Tensors that follow from its arguments, by name."""
         return {}
 
     def ops(self, tensors: Tensors) -> list[Op]:
-        """The operations that it comes down to.
-
-        Args:
-            tensors: its parameters, statistics and constants.
-        """
+        """What it comes down to, given its parameters, statistics and constants."""
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """As in `config.json`; arguments that are their default are left out."""
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
-        defaults = {f.name: f.default for f in fields(self) if f.default is not MISSING}
-        return {"type": self.type} | {
-            name: value for name, value in own.items() if (name, value) not in defaults.items()
-        }
+        own = {field: getattr(self, field.name) for field in fields(self)}
+        told = {field.name: value for field, value in own.items() if value != field.default}
+        return {"type": self.type, **told}
 
 
 @dataclass(frozen=True)
@@ -150,7 +86,7 @@ class Conv(Layer):
             there are channels make a depthwise convolution.
         unit_norm: filters are divided by their L2 norm, so that the response to white noise
             has the noise's own level and a floor in dBFS means something.
-        init: `mel` starts the filters as windowed cosines on a mel scale (first layer only).
+        init, gain: what the filters start as; see `Parameter`. `mel` is for the first layer.
     """
 
     type = "conv"
@@ -163,18 +99,18 @@ class Conv(Layer):
     bias: bool = True
     unit_norm: bool = False
     init: Literal["he", "mel"] = "he"
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.kernel - 1) * self.dilation + 1 < self.stride:
             raise ValueError(f"stride {self.stride} skips inputs of a kernel of {self.kernel}")
         if self.channels_in % self.groups or self.channels_out % self.groups:
-            raise ValueError(
-                f"{self.groups} groups do not divide {self.channels_in} and {self.channels_out}"
-            )
+            channels = f"{self.channels_in} and {self.channels_out}"
+            raise ValueError(f"{self.groups} groups do not divide {channels} channels")
 
     def parameters(self) -> dict[str, Parameter]:
         shape = (self.channels_out, self.channels_in // self.groups, self.kernel)
-        found = {"weight": Parameter(shape, self.init)}
+        found = {"weight": Parameter(shape, self.init, self.gain)}
         return found | ({"bias": Parameter((self.channels_out,))} if self.bias else {})
 
     def ops(self, tensors: Tensors) -> list[Op]:
@@ -186,25 +122,9 @@ class Conv(Layer):
         return [Convolution(weight, bias, self.stride, self.dilation, self.groups)]
 
 
-@dataclass(frozen=True)
-class Dense(Layer):
-    """Fully connected layer F over the channels of one time step.
-
-    Attributes:
-        gain: of the weights it starts with.
-    """
-
-    type = "dense"
-    channels_in: int
-    channels_out: int
-    gain: float = 1.0
-
-    def parameters(self) -> dict[str, Parameter]:
-        weight = Parameter((self.channels_out, self.channels_in, 1), "he", self.gain)
-        return {"weight": weight, "bias": Parameter((self.channels_out,))}
-
-    def ops(self, tensors: Tensors) -> list[Op]:
-        return [Convolution(tensors["weight"], tensors["bias"])]
+def dense(channels_in: int, channels_out: int, gain: float = 1.0) -> Conv:
+    """Fully connected layer F over the channels of one time step."""
+    return Conv(channels_in, channels_out, kernel=1, gain=gain)
 
 
 @dataclass(frozen=True)
@@ -242,7 +162,7 @@ class Patches(Layer):
         spread = spread.reshape(self.maps_out, self.maps_in, self.taps, -1, self.bands)
         by_map = spread.swapaxes(1, 3).swapaxes(2, 3).swapaxes(3, 4)  # [out, band, in, band, taps]
         weight = by_map.reshape(-1, self.maps_in * self.bands, self.taps)
-        bands_out = -(-self.bands // self.stride)
+        bands_out = by_map.shape[1]
         bias = tensors["bias"][[m for m in range(self.maps_out) for _ in range(bands_out)]]
         return [Convolution(weight, bias)]
 
@@ -263,23 +183,16 @@ class MaxPool(Layer):
 
 
 @dataclass(frozen=True)
-class Abs(Layer):
-    """Full-wave rectifier."""
+class Activation(Layer):
+    """A function of each value: full-wave and half-wave rectifiers, logits ↔ probabilities."""
 
-    type = "abs"
-
-    def ops(self, tensors: Tensors) -> list[Op]:
-        return [Unary("abs")]
-
-
-@dataclass(frozen=True)
-class Relu(Layer):
-    """Half-wave rectifier."""
-
-    type = "relu"
+    function: Literal["abs", "relu", "sigmoid", "logit"]
 
     def ops(self, tensors: Tensors) -> list[Op]:
-        return [Unary("relu")]
+        return [Unary(self.function)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.function}
 
 
 @dataclass(frozen=True)
@@ -296,13 +209,9 @@ class LogCompress(Layer):
     floor_dbfs: float
     scale: float = 4.0
 
-    def constants(self) -> dict[str, NDArray[np.float32]]:
-        gain = np.array([10 ** (-self.floor_dbfs / 20)], np.float32)
-        return {"gain": gain, "unit": np.array([1 / self.scale], np.float32)}
-
     def ops(self, tensors: Tensors) -> list[Op]:
-        gain, unit = Affine(tensors["gain"]), Affine(tensors["unit"])
-        return [Unary("abs"), gain, Unary("log1p"), unit]
+        gain = 10 ** (-self.floor_dbfs / 20)
+        return [Unary("abs"), Affine(gain), Unary("log1p"), Affine(1 / self.scale)]
 
 
 @dataclass(frozen=True)
@@ -323,26 +232,6 @@ class Norm(Layer):
     def ops(self, tensors: Tensors) -> list[Op]:
         scale = tensors["norm.weight"] / (tensors["norm.running_var"] + self.EPS) ** 0.5
         return [Affine(scale, tensors["norm.bias"] - tensors["norm.running_mean"] * scale)]
-
-
-@dataclass(frozen=True)
-class Sigmoid(Layer):
-    """Probabilities of logits."""
-
-    type = "sigmoid"
-
-    def ops(self, tensors: Tensors) -> list[Op]:
-        return [Unary("sigmoid")]
-
-
-@dataclass(frozen=True)
-class Logit(Layer):
-    """Logits of probabilities."""
-
-    type = "logit"
-
-    def ops(self, tensors: Tensors) -> list[Op]:
-        return [Unary("logit")]
 
 
 @dataclass(frozen=True)
@@ -390,18 +279,22 @@ class Block(Layer):
 
     residual: ClassVar[bool] = False
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
         raise NotImplementedError
 
     def parameters(self) -> dict[str, Parameter]:
-        return _named(layer.parameters() for layer in self.layers)
+        return self._named(lambda layer: layer.parameters())
 
     def statistics(self) -> dict[str, tuple[int, ...]]:
-        return _named(layer.statistics() for layer in self.layers)
+        return self._named(lambda layer: layer.statistics())
 
     def constants(self) -> dict[str, NDArray[np.float32]]:
-        return _named(layer.constants() for layer in self.layers)
+        return self._named(lambda layer: layer.constants())
+
+    def _named(self, of: Callable[[Layer], dict[str, Any]]) -> dict[str, Any]:
+        each = enumerate(map(of, self.layers))
+        return {f"layers.{i}.{name}": value for i, one in each for name, value in one.items()}
 
     def ops(self, tensors: Tensors) -> list[Op]:
         found: list[Op] = []
@@ -410,10 +303,6 @@ class Block(Layer):
             own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
             found += layer.ops(own)
         return [Add(tuple(found))] if self.residual else found
-
-
-def _named(each: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"layers.{i}.{name}": own for i, one in enumerate(each) for name, own in one.items()}
 
 
 @dataclass(frozen=True)
@@ -426,23 +315,16 @@ class Mlpconv(Block):
     kernel: int
     stride: int = 1
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
-        return (
-            Conv(self.channels_in, self.channels_out, self.kernel, self.stride),
-            Relu(),
-            Dense(self.channels_out, self.channels_out),
-            Relu(),
-        )
-
-
-# A residual layer starts as almost nothing.
-_SMALL = 0.3
+        conv = Conv(self.channels_in, self.channels_out, self.kernel, self.stride)
+        relu = Activation("relu")
+        return (conv, relu, dense(self.channels_out, self.channels_out), relu)
 
 
 @dataclass(frozen=True)
 class Residual(Block):
-    """x + W₁(relu(norm(conv(x)))).
+    """x + W₁(relu(norm(conv(x)))): a layer that starts as almost nothing.
 
     Dilation spreads the kernel's taps over a longer past at the same cost (van den Oord et
     al., 2016).
@@ -455,21 +337,11 @@ class Residual(Block):
     dilation: int = 1
     groups: int = 1
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
-        return (
-            Conv(
-                self.channels,
-                self.channels,
-                self.kernel,
-                dilation=self.dilation,
-                groups=self.groups,
-                bias=False,
-            ),
-            Norm(self.channels),
-            Relu(),
-            Dense(self.channels, self.channels, _SMALL),
-        )
+        n = self.channels
+        conv = Conv(n, n, self.kernel, 1, self.dilation, self.groups, bias=False)
+        return (conv, Norm(n), Activation("relu"), dense(n, n, gain=0.3))
 
 
 @dataclass(frozen=True)
@@ -486,46 +358,43 @@ class Bottleneck(Block):
     kernel: int
     dilation: int = 1
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
-        return (
-            Conv(self.channels, self.width, 1, bias=False),
-            Norm(self.width),
-            Relu(),
-            Conv(self.width, self.width, self.kernel, dilation=self.dilation, bias=False),
-            Norm(self.width),
-            Relu(),
-            Dense(self.width, self.channels, _SMALL),
-        )
-
-
-LAYERS: dict[str, type[Layer]] = {
-    layer.type: layer
-    for layer in (
-        Conv, Dense, Patches, MaxPool, Abs, Relu, LogCompress, Norm, Sigmoid, Logit, Mean, Dropout,
-        Mlpconv, Residual, Bottleneck,
-    )
-}  # fmt: skip
+        n, relu = self.width, Activation("relu")
+        narrow = Conv(self.channels, n, 1, bias=False)
+        conv = Conv(n, n, self.kernel, dilation=self.dilation, bias=False)
+        return (narrow, Norm(n), relu, conv, Norm(n), relu, dense(n, self.channels, gain=0.3))
 
 
 @dataclass(frozen=True)
 class Body(Block):
-    """A whole network's layers."""
+    """All layers of a network."""
 
     inside: tuple[Layer, ...]
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
         return self.inside
+
+
+_RECORDS = (
+    Conv, Patches, MaxPool, LogCompress, Norm, Mean, Dropout, Mlpconv, Residual, Bottleneck,
+)  # fmt: skip
+# What makes the layer of each type in `config.json`.
+LAYERS: dict[str, Callable[..., Layer]] = {
+    **{record.type: record for record in _RECORDS},
+    **{name: partial(Activation, name) for name in ("abs", "relu", "sigmoid", "logit")},
+    "dense": dense,
+}
 
 
 @dataclass(frozen=True)
 class Architecture:
     """A network's shape: samples at 16 kHz in, one logit every 10 ms out.
 
-    samples  0      320     640     960             steps of two frames (20 ms)
-    output       [0 1]   [2 3]   [4 5]   …          each step ends with these
-    frame     [-3 -2] [-1 0]  [1 2]   …             delay 3: what they speak of
+        samples  0      320     640     960             steps of two frames (20 ms)
+        output       [0 1]   [2 3]   [4 5]   …          each step ends with these
+        frame     [-3 -2] [-1 0]  [1 2]   …             delay 3: what they speak of
 
     Attributes:
         name: how it is called.
@@ -542,12 +411,12 @@ class Architecture:
     delay: int
 
     def __post_init__(self) -> None:
-        if self.step_samples % HOP_SAMPLES:
+        if self.step_samples < 1 or self.step_samples % HOP_SAMPLES:
             raise ValueError(f"a stride of {self.step_samples} is no multiple of {HOP_SAMPLES}")
         if self.delay < 0:
             raise ValueError(f"a delay of {self.delay} frames would be before they are heard")
 
-    @cached_property
+    @property
     def body(self) -> Body:
         """Its layers as one."""
         return Body(self.layers)
@@ -555,7 +424,7 @@ class Architecture:
     @cached_property
     def step_samples(self) -> int:
         """Samples from one output of the last layer to the next."""
-        return math.prod(_strides(self._blank))
+        return stride(self._blank)
 
     @property
     def step_frames(self) -> int:
@@ -585,7 +454,7 @@ class Architecture:
     @cached_property
     def receptive_field(self) -> int:
         """Samples that one step's outputs depend on."""
-        return _field(self._blank, 1)
+        return receptive_field(self._blank)
 
     @property
     def parameter_count(self) -> int:
@@ -594,7 +463,7 @@ class Architecture:
     @property
     def macs_per_second(self) -> int:
         """Multiply-adds of the convolutions for one second of audio."""
-        return _macs(self._blank, 1) * FRAMES_PER_SECOND // self.step_frames
+        return multiply_adds(self._blank) * FRAMES_PER_SECOND // self.step_frames
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -604,15 +473,9 @@ class Architecture:
         return {f"body.{name}": shape for name, shape in found.items()}
 
     def ops(self, weights: Tensors) -> list[Op]:
-        """From samples to logits.
-
-        Args:
-            weights: as `shapes` says.
-        """
-        return self.body.ops(
-            {name.removeprefix("body."): tensor for name, tensor in weights.items()}
-            | self.body.constants()
-        )
+        """From samples to logits, given tensors of these `shapes`."""
+        own = {name.removeprefix("body."): tensor for name, tensor in weights.items()}
+        return self.body.ops(own | self.body.constants())
 
     @property
     def _blank(self) -> list[Op]:
@@ -629,91 +492,3 @@ class Architecture:
             arguments = dict(entry)
             layers.append(LAYERS[arguments.pop("type")](**arguments))
         return cls(str(data["name"]), tuple(layers), int(data["delay"]))
-
-
-def to_probabilities(ops: Sequence[Op]) -> list[Op]:
-    """The same operations, but so that the last gives probabilities, not their logits."""
-    if ops and ops[-1] == Unary("logit"):
-        return list(ops[:-1])
-    return [*ops, Unary("sigmoid")]
-
-
-def folded(ops: Iterable[Op]) -> list[Op]:
-    """Fewer operations that give the same: scales and offsets go into the convolutions.
-
-    An `Affine` behind a convolution becomes part of it, through functions that a positive scale
-    passes; a scale in front of one becomes part of that.
-    """
-    found: list[Op] = []
-    for op in ops:
-        if isinstance(op, Add):
-            op = Add(tuple(folded(op.branch)))
-        elif isinstance(op, Affine) and (place := _convolution_behind(op, found)) is not None:
-            before = found[place]
-            assert isinstance(before, Convolution)
-            found[place] = _scaled(before, op)
-            continue
-        elif isinstance(op, Convolution) and found and _is_scale(found[-1]):
-            scale = found.pop()
-            assert isinstance(scale, Affine)
-            op = _of_scaled(op, scale)
-        found.append(op)
-    return found
-
-
-def _convolution_behind(op: Affine, found: list[Op]) -> int | None:
-    """The place of the convolution that a scale or offset can become part of."""
-    passes = op.offset is None and bool((op.scale > 0).all())
-    for place in range(len(found) - 1, -1, -1):
-        before = found[place]
-        if isinstance(before, Convolution):
-            return place
-        if not passes or not (isinstance(before, Pool) or before in (Unary("abs"), Unary("relu"))):
-            return None
-    return None
-
-
-def _scaled(conv: Convolution, op: Affine) -> Convolution:
-    bias = conv.bias if op.offset is None else op.offset
-    if conv.bias is not None:
-        scaled = conv.bias * op.scale
-        bias = scaled if op.offset is None else scaled + op.offset
-    weight = conv.weight * op.scale[:, None, None]
-    return Convolution(weight, bias, conv.stride, conv.dilation, conv.groups)
-
-
-def _is_scale(op: Op) -> bool:
-    return isinstance(op, Affine) and op.offset is None and op.scale.shape == (1,)
-
-
-def _of_scaled(conv: Convolution, op: Affine) -> Convolution:
-    return Convolution(conv.weight * op.scale, conv.bias, conv.stride, conv.dilation, conv.groups)
-
-
-def _strides(ops: Iterable[Op]) -> list[int]:
-    return [op.stride for op in ops if isinstance(op, Convolution | Pool)]
-
-
-def _field(ops: Sequence[Op], field: int) -> int:
-    """Inputs that `field` outputs in a row depend on."""
-    for op in reversed(ops):
-        if isinstance(op, Add):
-            field = max(field, _field(op.branch, field))
-        elif isinstance(op, Convolution | Pool):
-            # n outputs take (n − 1) · stride inputs more than one output does.
-            context = op.context if isinstance(op, Convolution) else 0
-            field = field * op.stride + context
-    return field
-
-
-def _macs(ops: Sequence[Op], outputs: int) -> int:
-    """Multiply-adds for so many outputs."""
-    total = 0
-    for op in reversed(ops):
-        if isinstance(op, Add):
-            total += _macs(op.branch, outputs)
-        elif isinstance(op, Convolution | Pool):
-            if isinstance(op, Convolution):
-                total += math.prod(op.weight.shape) * outputs
-            outputs *= op.stride
-    return total

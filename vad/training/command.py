@@ -69,7 +69,7 @@ def prepare_corpora(
     without: Without = None,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
-    from vad.nn.arrays import usable_device
+    from vad.inference.arrays import usable_device
     from vad.training.corpora import dataset_corpus, find_corpora
     from vad.training.listing import thinned
     from vad.training.prepare import prepare

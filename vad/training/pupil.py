@@ -33,7 +33,7 @@ def same_weights(one: Architecture, other: Architecture) -> bool:
     but numbers that stand beside the weights, such as a floor."""
     beside = ("floor_dbfs",)
     layers = [
-        [{k: v for k, v in layer.items() if k not in beside} for layer in each.layers]
+        [{k: v for k, v in layer.to_dict().items() if k not in beside} for layer in each.layers]
         for each in (one, other)
     ]
     return (one.name, one.delay) == (other.name, other.delay) and layers[0] == layers[1]

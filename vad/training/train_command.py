@@ -70,7 +70,7 @@ def train(
     """Train a network; run again with the same folder to resume. torchrun spreads it over GPUs."""
     import torch
 
-    from vad.nn.arrays import usable_device
+    from vad.inference.arrays import usable_device
     from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import read_plan
@@ -94,8 +94,7 @@ def train(
 
 
 def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | None) -> None:
-    from vad import weights
-    from vad.nn import Network
+    from vad.nn import Network, weights
 
     made: dict[str, list[Network]] = {}
     for name in init:
@@ -113,8 +112,7 @@ def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | N
 
 def _check_what_is_named(stages: list[Stage], made: dict[str, list[Network]]) -> None:
     """That all which stages need is there is told before hours of training."""
-    from vad import weights
-    from vad.nn import ARCHITECTURES
+    from vad.nn import ARCHITECTURES, weights
     from vad.training.teachers import find_teacher
 
     known = {name: [network.architecture for network in made[name]] for name in made}
@@ -203,8 +201,7 @@ def _say_what_is_missing(stage: Stage, common: _Run) -> None:
 
 def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) -> Network:
     """A network of an earlier stage, or a model."""
-    from vad import weights
-    from vad.nn import Network
+    from vad.nn import Network, weights
 
     found = made[name] if name in made else [Network.of(weights.load(name))]
     for network in found:
@@ -227,8 +224,7 @@ def _fitting(network: Network, stage: Stage) -> Network:
 
 def _arbiter(name: str, made: dict[str, list[Network]]) -> Network | None:
     """An earlier stage's network, or a model, on the CPU: it may go to other processes."""
-    from vad import weights
-    from vad.nn import Network
+    from vad.nn import Network, weights
 
     if not name:
         return None
@@ -249,7 +245,7 @@ def _teachers(names: tuple[str, ...], arbiter: Network | None, device: str) -> l
 
 def _write(networks: list[Network], out: Path, several: bool, stage: Stage, common: _Run) -> None:
     """The only network of a run as OUT; several as OUT/architecture, whichever stage makes them."""
-    from vad import weights
+    from vad.nn import weights
 
     about = {
         "recipe": stage.recipe.to_dict(),

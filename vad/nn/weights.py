@@ -22,7 +22,8 @@ from safetensors.numpy import save as save_tensors
 
 from vad.errors import CorruptModel, ModelNotFound
 from vad.frames import HOP_MS, SAMPLE_RATE
-from vad.nn.spec import Architecture, Convolution
+from vad.nn.ops import Convolution
+from vad.nn.spec import Architecture
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -56,7 +57,7 @@ class Model:
 
 def models_folder() -> Path:
     """Where shipped models lie: in the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "models"
     return installed if installed.is_dir() else package.parent / "models"
 

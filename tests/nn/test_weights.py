@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vad import weights
 from vad.config import DEFAULT_MODEL
 from vad.errors import CorruptModel, ModelNotFound
-from vad.nn import ARCHITECTURES, Network
+from vad.nn import ARCHITECTURES, Network, weights
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from vad.nn.arrays import Arrays, Numpy, Torch, arrays_for
+from vad.inference.arrays import Arrays, Numpy, Torch, arrays_for
 
 BOTH = [Numpy(), Torch("cpu")]
 
@@ -63,7 +63,7 @@ from threadpoolctl import threadpool_info
 if sys.argv[1]:
     os.environ["OPENBLAS_NUM_THREADS"] = sys.argv[1]
 import numpy
-from vad.nn.arrays import Numpy
+from vad.inference.arrays import Numpy
 Numpy()
 print(*{each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"})
 """

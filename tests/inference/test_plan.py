@@ -9,28 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vad.engine import Engine
+from vad.inference.arrays import Numpy, Torch
+from vad.inference.engine import Engine
+from vad.inference.plan import Plan
+from vad.inference.state import MAX_BATCH_STEPS
 from vad.nn import ARCHITECTURES, Architecture, Network
-from vad.nn.arrays import Numpy, Torch
-from vad.nn.memory import AHEAD
-from vad.nn.plan import Plan
+from vad.nn.ops import Convolution
 from vad.nn.spec import (
-    Abs,
+    Activation,
     Bottleneck,
     Conv,
-    Convolution,
-    Dense,
     Dropout,
     LogCompress,
-    Logit,
     MaxPool,
     Mean,
     Mlpconv,
     Norm,
     Patches,
-    Relu,
     Residual,
-    Sigmoid,
+    dense,
 )
 
 Audio = NDArray[np.float32]
@@ -41,29 +38,29 @@ _ODD = Architecture(
     "odd",
     (
         Conv(1, 6, 90, stride=40, unit_norm=True),
-        Abs(),
+        Activation("abs"),
         MaxPool(2),
         LogCompress(floor_dbfs=-65.0),
         Conv(6, 8, 3),
         Norm(8),
-        Relu(),
+        Activation("relu"),
         Conv(8, 8, 6, stride=2, groups=2),
         Dropout(0.1),
         MaxPool(2),
         Residual(8, 3, dilation=7),
         Norm(8),
-        Relu(),
+        Activation("relu"),
         Conv(8, 8, 5, dilation=3, groups=8, bias=False),
         Conv(8, 16, 4, groups=8),
         Conv(16, 8, 1, groups=4),
         Mlpconv(8, 8, 2),
         Bottleneck(8, 4, 2, dilation=2),
         Patches(2, 2, bands=4, kernel=3, taps=2),
-        Logit(),
-        Dense(8, 2),
-        Sigmoid(),
+        Activation("logit"),
+        dense(8, 2),
+        Activation("sigmoid"),
         Mean(2, 4),
-        Logit(),
+        Activation("logit"),
     ),
     delay=1,
 )
@@ -103,7 +100,9 @@ def _reference(name: str, audio: Audio) -> Audio:
 @settings(max_examples=20, deadline=None)
 @given(
     turns=st.lists(
-        st.lists(st.integers(0, AHEAD + 3), min_size=3, max_size=3), min_size=1, max_size=8
+        st.lists(st.integers(0, MAX_BATCH_STEPS + 3), min_size=3, max_size=3),
+        min_size=1,
+        max_size=8,
     ),
     odd=st.integers(1, 200),
 )
@@ -114,7 +113,7 @@ def test_any_chunks_among_any_neighbours_equal_forward(
     engine = _ENGINES[name]
     size = engine.architecture.step_samples
     signals = [_noise(sum(turn[i] for turn in turns) * size + odd, i) for i in range(3)]
-    sessions = [engine.session() for _ in signals]
+    sessions = [engine.signal() for _ in signals]
     found: list[list[Audio]] = [[], [], []]
     at = [0, 0, 0]
     for turn in turns:

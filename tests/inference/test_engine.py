@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vad import weights
 from vad.config import DEFAULT_MODEL
-from vad.engine import PART_S, PIECE_STEPS, Engine
 from vad.errors import ParameterError
-from vad.nn import Network
-from vad.nn.arrays import Arrays, Numpy, Torch
-from vad.session import Session
+from vad.inference.arrays import Arrays, Numpy, Torch
+from vad.inference.engine import PART_S, PIECE_STEPS, Engine
+from vad.inference.signal import Signal
+from vad.nn import Network, weights
 
 Audio = NDArray[np.float32]
 ENGINE = Engine(weights.load(DEFAULT_MODEL), "cpu")
@@ -31,7 +30,7 @@ def noise(samples: int, seed: int = 0) -> Audio:
     return (np.random.default_rng(seed).standard_normal(samples) * 0.1).astype(np.float32)
 
 
-def push_all(session: Session, audio: Audio, cuts: Sequence[int]) -> NDArray[np.float32]:
+def push_all(session: Signal, audio: Audio, cuts: Sequence[int]) -> NDArray[np.float32]:
     return np.concatenate([ENGINE.push(session, piece) for piece in np.split(audio, sorted(cuts))])
 
 
@@ -43,7 +42,7 @@ def push_all(session: Session, audio: Audio, cuts: Sequence[int]) -> NDArray[np.
 )
 def test_any_chunking_gives_the_same(samples: int, cuts: list[int], seed: int) -> None:
     audio = noise(samples, seed)
-    session = ENGINE.session()
+    session = ENGINE.signal()
     stepped = push_all(session, audio, [cut for cut in cuts if cut <= samples])
     found = np.concatenate([stepped, ENGINE.flush(session)])
     whole = ENGINE.probabilities(audio)
@@ -67,7 +66,7 @@ def test_threads_share_a_long_signal_and_equal_one(threads: int, odd: int) -> No
     rest = noise(320 * 300, seed=2)
     found = []
     for each in (engine, ONE_THREAD):
-        session = each.session()
+        session = each.signal()
         parts = [each.push(session, piece) for piece in (before, audio, rest)]
         found.append(np.concatenate([*parts, each.flush(session)]))
     np.testing.assert_allclose(*found, atol=1e-4)
@@ -76,8 +75,8 @@ def test_threads_share_a_long_signal_and_equal_one(threads: int, odd: int) -> No
 FORK = """
 import os, signal
 import numpy as np
-from vad.engine import PART_S, Engine
-from vad import weights
+from vad.inference.engine import PART_S, Engine
+from vad.nn import weights
 engine = Engine(weights.load("convad-tiny"), "cpu", threads=2)
 audio = np.zeros(2 * PART_S * 16_000, np.float32)
 engine.probabilities(audio)
@@ -98,7 +97,7 @@ def test_a_fork_has_threads_of_its_own() -> None:
 
 def test_interleaved_sessions_equal_solo() -> None:
     signals = [noise(4000 + 300 * i, seed=i) for i in range(5)]
-    sessions = [ENGINE.session() for _ in signals]
+    sessions = [ENGINE.signal() for _ in signals]
     found: list[list[NDArray[np.float32]]] = [[] for _ in signals]
     for start in range(0, 6000, 70):
         for i, signal in enumerate(signals):
@@ -112,7 +111,7 @@ def test_interleaved_sessions_equal_solo() -> None:
 def test_flush_leaves_the_state_alone(at: int) -> None:
     audio = noise(8000)
     whole = ENGINE.probabilities(audio)
-    session = ENGINE.session()
+    session = ENGINE.signal()
     before = ENGINE.push(session, audio[:at])
     flushed = ENGINE.flush(session)
     # A flush gives every frame that has begun, as if the audio ended there.
@@ -130,7 +129,7 @@ def test_flush_leaves_the_state_alone(at: int) -> None:
 def test_forget_leaves_no_trace() -> None:
     """After a reset on a step's edge, the answer is that of a new session."""
     audio = noise(320 * 20)
-    session = ENGINE.session()
+    session = ENGINE.signal()
     ENGINE.push(session, noise(320 * 50, seed=3))
     ENGINE.flush(session)
     ENGINE.forget(session)
@@ -139,7 +138,7 @@ def test_forget_leaves_no_trace() -> None:
 
 
 def test_flush_to_more_frames_than_samples_fills_with_zeros() -> None:
-    session = ENGINE.session()
+    session = ENGINE.signal()
     ENGINE.push(session, noise(320))
     assert len(ENGINE.flush(session, frames=3)) == 3
     assert session.frames == 3
@@ -147,7 +146,7 @@ def test_flush_to_more_frames_than_samples_fills_with_zeros() -> None:
 
 def test_callers_buffer_may_change() -> None:
     audio = noise(1000)
-    session = ENGINE.session()
+    session = ENGINE.signal()
     buffer = audio[:500].copy()
     first = ENGINE.push(session, buffer)
     buffer[:] = 9
@@ -161,7 +160,7 @@ def test_callers_buffer_may_change() -> None:
 )
 def test_many_at_once_equal_solo(lengths: list[list[int]]) -> None:
     signals = [noise(sum(cuts), seed=i) for i, cuts in enumerate(lengths)]
-    sessions = [ENGINE.session() for _ in signals]
+    sessions = [ENGINE.signal() for _ in signals]
     found: list[list[Audio]] = [[] for _ in signals]
     for turn in range(3):
         pushes = [
@@ -177,10 +176,10 @@ def test_many_at_once_equal_solo(lengths: list[list[int]]) -> None:
 
 def test_many_at_once_with_a_long_one_among_them() -> None:
     audio = [noise(320 * steps + 7, seed=steps) for steps in (1, PIECE_STEPS + 50, 3)]
-    sessions = [ENGINE.session() for _ in audio]
+    sessions = [ENGINE.signal() for _ in audio]
     found = ENGINE.push_many(list(zip(sessions, audio, strict=True)))
     for session, signal, values in zip(sessions, audio, found, strict=True):
-        alone = ENGINE.session()
+        alone = ENGINE.signal()
         np.testing.assert_allclose(values, ENGINE.push(alone, signal), atol=1e-4)
         assert (session.samples, session.frames) == (alone.samples, alone.frames)
 
@@ -190,7 +189,7 @@ def test_none_at_once() -> None:
 
 
 def test_a_failure_moves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = [ENGINE.session() for _ in range(2)]
+    sessions = [ENGINE.signal() for _ in range(2)]
     run, calls = ENGINE.plan.run, 0
 
     def breaks(*arguments: Any) -> Any:
@@ -212,10 +211,10 @@ def test_a_failure_moves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_session_keeps_no_more_than_its_past() -> None:
-    session = ENGINE.session()
+    session = ENGINE.signal()
     ENGINE.push(session, noise(PIECE_STEPS * 320))
-    assert session.past is not None
-    for array in (session.past.audio, *session.past.rows):
+    assert session.state is not None
+    for array in (session.state.audio, *session.state.rows):
         assert array.base is None
 
 
@@ -226,11 +225,11 @@ def test_state_is_small() -> None:
 def test_a_slot_is_used_again_and_holds_nothing_of_the_last() -> None:
     engine = Engine(weights.load(DEFAULT_MODEL), "cpu")
     for _ in range(3):
-        sessions = [engine.session() for _ in range(2)]
+        sessions = [engine.signal() for _ in range(2)]
         audio = [noise(320, seed=1), noise(320, seed=2)]
         for _ in range(30):
             engine.push_many(list(zip(sessions, audio, strict=True)))
-        found = [engine.session() for _ in range(2)]
+        found = [engine.signal() for _ in range(2)]
         values = engine.push_many([(session, noise(1600)) for session in found])
         np.testing.assert_allclose(values[0], ENGINE.probabilities(noise(1600))[:7], atol=1e-4)
         assert {session.slot for session in (*sessions, *found)} == {0, 1, 2, 3}
@@ -239,11 +238,11 @@ def test_a_slot_is_used_again_and_holds_nothing_of_the_last() -> None:
 
 def test_a_session_that_is_forgotten_gives_back_its_slot() -> None:
     engine = Engine(weights.load(DEFAULT_MODEL), "cpu")
-    sessions = [engine.session() for _ in range(2)]
+    sessions = [engine.signal() for _ in range(2)]
     engine.push_many([(session, noise(320)) for session in sessions])
     assert {session.slot for session in sessions} == {0, 1}
     engine.forget(sessions[0])
-    new = [engine.session() for _ in range(2)]
+    new = [engine.signal() for _ in range(2)]
     engine.push_many([(session, noise(320)) for session in new])
     assert sessions[0].slot is None
     assert {session.slot for session in new} == {0, 2}
@@ -260,7 +259,7 @@ def test_sessions_in_many_threads_equal_solo(
     expected = ENGINE.probabilities(audio)
 
     def live(_: int) -> Audio:
-        sessions = [engine.session() for _ in range(40)]
+        sessions = [engine.signal() for _ in range(40)]
         found = []
         for start in range(0, len(audio), 640):
             block = audio[start : start + 640]
@@ -271,7 +270,7 @@ def test_sessions_in_many_threads_equal_solo(
         together = [*pool.map(live, range(3)), *pool.map(engine.probabilities, [audio] * 3)]
     for found in together:
         np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert engine._rings.slots >= 120
+    assert engine._buffers.slots >= 120
 
 
 def test_unknown_device_is_named() -> None:

@@ -6,7 +6,7 @@ convolution is one matrix product:
     windows [rows, kernel · channels] · weights [kernel · channels, channels_out] → rows
 
 What differs between one long piece of a file and a step of many live streams is only where
-the windows come from: that is a `Memory`'s affair (see `vad.nn.memory`).
+the windows come from: that is a `Context`'s affair (see `vad.inference.state`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Protocol
 
 import numpy as np
 
-from vad.nn.arrays import Array, Arrays
-from vad.nn.spec import Add, Affine, Convolution, Op, Pool, Unary
+from vad.inference.arrays import Array, Arrays
+from vad.nn.ops import Add, Affine, Convolution, Op, Pool, Unary
 
 
 @dataclass(frozen=True)
-class Kept:
+class Window:
     """What one convolution looks at.
 
     Attributes:
@@ -37,7 +37,7 @@ class Kept:
 
     @property
     def context(self) -> int:
-        """Past rows that it needs beside those of the step."""
+        """State rows that it needs beside those of the step."""
         return (self.kernel - 1) * self.dilation + 1 - self.stride
 
     @property
@@ -45,7 +45,7 @@ class Kept:
         return self.inputs // self.stride
 
 
-class Memory(Protocol):
+class Context(Protocol):
     """The past of one or several streams.
 
     Attributes:
@@ -65,7 +65,7 @@ class Memory(Protocol):
         """
 
 
-Call = Callable[[Array, Memory], Array]
+Call = Callable[[Array, Context], Array]
 
 
 class Plan:
@@ -78,7 +78,7 @@ class Plan:
 
     Attributes:
         context: samples of the past that must precede the audio.
-        kept: of each convolution behind the first, in order.
+        window: of each convolution behind the first, in order.
 
     Raises:
         ValueError: the first operation is no convolution of one channel.
@@ -90,13 +90,13 @@ class Plan:
             raise ValueError("the first operation must be a convolution of the samples")
         self.arrays = arrays
         self.context = first.context
-        self.kept: list[Kept] = []
+        self.windows: list[Window] = []
         self._stride, self._dilation = first.stride, first.dilation
         self._taps = first.weight.shape[2]
         self._first = self._product(first)
         self._calls = self._compiled(rest, step_samples // first.stride, fresh=True)
 
-    def run(self, audio: Array, memory: Memory) -> Array:
+    def run(self, audio: Array, context: Context) -> Array:
         """Probabilities [batch, frames] of the next steps of each stream.
 
         Args:
@@ -109,7 +109,7 @@ class Plan:
         )
         x = self._first(x.reshape(positions * batch, self._taps))
         for call in self._calls:
-            x = call(x, memory)
+            x = call(x, context)
         # [steps · batch, frames of a step] → [batch, frames in order of time]
         return x.reshape(-1, batch, x.shape[1]).swapaxes(0, 1).reshape(batch, -1)
 
@@ -137,7 +137,7 @@ class Plan:
                 return self._affine(op)
             case Unary():
                 function = getattr(self.arrays, op.function)
-                return lambda x, memory: function(x, x if fresh else None)
+                return lambda x, context: function(x, x if fresh else None)
             case Add():
                 return _Add(self._compiled(op.branch, inputs, fresh=False))
 
@@ -145,10 +145,10 @@ class Plan:
         kernel = conv.weight.shape[2]
         product = self._product(conv) if conv.groups == 1 else self._grouped(conv)
         if kernel == 1 and conv.stride == 1:
-            return lambda x, memory: product(x)
-        index, width = len(self.kept), kernel * conv.channels_in
-        self.kept.append(Kept(conv.channels_in, kernel, conv.stride, conv.dilation, inputs))
-        return lambda x, memory: product(memory.windows(index, x).reshape(-1, width))
+            return lambda x, context: product(x)
+        index, width = len(self.windows), kernel * conv.channels_in
+        self.windows.append(Window(conv.channels_in, kernel, conv.stride, conv.dilation, inputs))
+        return lambda x, context: product(context.windows(index, x).reshape(-1, width))
 
     def _product(self, conv: Convolution) -> Callable[[Array], Array]:
         # [kernel · channels_in, channels_out]
@@ -181,18 +181,18 @@ class Plan:
     def _pool(self, size: int) -> Call:
         peak = self.arrays.peak
 
-        def call(x: Array, memory: Memory) -> Array:
+        def call(x: Array, context: Context) -> Array:
             channels = x.shape[1]
-            return peak(x.reshape(-1, size, memory.batch * channels), 1).reshape(-1, channels)
+            return peak(x.reshape(-1, size, context.batch * channels), 1).reshape(-1, channels)
 
         return call
 
     def _affine(self, op: Affine) -> Call:
         """One that could not be folded, as behind a sum."""
-        scale = self._put(op.scale)
+        scale = op.scale if isinstance(op.scale, float) else self._put(op.scale)
         offset = None if op.offset is None else self._put(op.offset)
 
-        def call(x: Array, memory: Memory) -> Array:
+        def call(x: Array, context: Context) -> Array:
             y = x * scale
             if offset is not None:
                 y += offset
@@ -213,8 +213,8 @@ class _Add:
     def __init__(self, calls: list[Call]) -> None:
         self._calls = calls
 
-    def __call__(self, x: Array, memory: Memory) -> Array:
+    def __call__(self, x: Array, context: Context) -> Array:
         y = x
         for call in self._calls:
-            y = call(y, memory)
+            y = call(y, context)
         return x + y

@@ -1,4 +1,4 @@
-"""What `vad.nn.plan` asks of an array library: numpy on a CPU, torch on other devices.
+"""What `vad.inference.plan` asks of an array library: numpy on a CPU, torch on other devices.
 
 On one core numpy calls its matrix product with half of torch's overhead and gathers rows and
 takes logarithms in half the time; results differ by rounding only.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from vad.errors import ParameterError
-from vad.nn.spec import LOGIT_EPS
+from vad.nn.ops import LOGIT_EPS
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Numpy:
     use; and `maximum` is twice as fast with a row of zeros as with one zero.
     """
 
-    # For so many live streams at first. Memory that nobody has touched yet costs nothing.
+    # For so many live streams at first. Context that nobody has touched yet costs nothing.
     slots = 4096
 
     def __init__(self) -> None:

@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 
 from vad.errors import MissingExtra, ParameterError
 from vad.frames import HOP_MS, HOP_SAMPLES, SAMPLE_RATE
-from vad.nn.spec import (
+from vad.nn.ops import (
     LOGIT_EPS,
     Add,
     Affine,
-    Architecture,
     Convolution,
     Op,
     Pool,
@@ -36,9 +35,10 @@ from vad.nn.spec import (
     folded,
     to_probabilities,
 )
+from vad.nn.spec import Architecture
 
 if TYPE_CHECKING:
-    from vad.weights import Model
+    from vad.nn.weights import Model
 
 OPSET, IR_VERSION = 17, 8  # read by every ONNX Runtime since 1.12
 LICENCE = "MIT"
@@ -48,7 +48,7 @@ def export(model: Model, path: str | os.PathLike[str], *, streaming: bool = Fals
     """Writes a model as ONNX, whole or not at all.
 
     Args:
-        model: what `vad.weights.load` gives.
+        model: what `vad.nn.weights.load` gives.
         path: the file, made or replaced.
         streaming: the step with its states as inputs and outputs, not the whole-file graph.
 
@@ -131,8 +131,9 @@ class _Graph:
             case Pool():
                 return self.node("MaxPool", x, kernel_shape=[op.stride], strides=[op.stride])
             case Affine():
-                y = self.node("Mul", x, self.constant(op.scale[:, None]))
-                offset = op.offset
+                scale, offset = op.scale, op.offset
+                by = scale if isinstance(scale, float) else scale[:, None]
+                y = self.node("Mul", x, self.constant(np.asarray(by, np.float32)))
                 return y if offset is None else self.node("Add", y, self.constant(offset[:, None]))
             case Unary():
                 return self.unary(op, x)

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from vad import cli, weights
-from vad.engine import Engine
+from vad import cli
 from vad.errors import MissingExtra, ParameterError
-from vad.export import export, to_onnx
-from vad.nn import ARCHITECTURES, Architecture, Network
-from vad.nn.spec import LAYERS, Conv, Dense
-from vad.weights import Model
+from vad.inference.engine import Engine
+from vad.nn import ARCHITECTURES, Architecture, Network, weights
+from vad.nn.onnx import export, to_onnx
+from vad.nn.spec import LAYERS, Conv, dense
+from vad.nn.weights import Model
 
 pytest.importorskip("onnx", reason="onnx writes the files")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime reads them")
 
-PAGE = Path(__file__).parents[1] / "docs" / "onnx.md"
+PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
 Audio = NDArray[np.float32]
 
 
@@ -182,7 +182,7 @@ def test_a_failed_export_leaves_what_was_there(
     place = tmp_path / "model.onnx"
     place.write_text("before")
     with monkeypatch.context() as patch:
-        patch.setattr("vad.export.OPSET", 3)  # too old for what is written
+        patch.setattr("vad.nn.onnx.OPSET", 3)  # too old for what is written
         with pytest.raises(Exception, match="Bad node"):
             export(shipped, place)
     assert place.read_text() == "before"
@@ -213,7 +213,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", list(LAYERS))
 def test_every_kind_of_layer_can_be_written(kind: str) -> None:
     """A kind that is new in the table fails here until the exporter knows it."""
-    front, last = Conv(1, 2, 200, stride=160), Dense(2, 2 if kind == "pool" else 1)
+    front, last = Conv(1, 2, 200, stride=160), dense(2, 2 if kind == "pool" else 1)
     tested = LAYERS[kind](**ARGUMENTS.get(kind, {}))
     model = random_model(Architecture("tested", (front, tested, last), delay=1))
     audio = noise(1, 5000)

@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from vad.engine import Engine
-    from vad.nn.memory import Past
+    from vad.inference.engine import Engine
+    from vad.inference.state import State
 
 Audio = NDArray[np.float32]
 Frames = NDArray[np.float32]
 
-NOTHING = np.zeros(0, np.float32)
+EMPTY = np.zeros(0, np.float32)
 
 
-class Session:
-    """One signal. Made by `Engine.session`; for one caller at a time.
+class Signal:
+    """One signal. Made by `Engine.signal`; for one caller at a time.
 
     Attributes:
         engine: whose it is.
-        past: of the network's layers, while the session has no slot.
+        state: of the network's layers, while the signal has no slot.
         slot: of the engine's, while it has one.
         pending: samples that do not fill a step yet.
         samples: received so far, at 16 kHz.
@@ -32,31 +32,31 @@ class Session:
             first `delay` speak of time before the start, and some may have gone out with a flush.
     """
 
-    def __init__(self, engine: Engine, past: Past, delay: int) -> None:
+    def __init__(self, engine: Engine, state: State, delay: int) -> None:
         self.engine = engine
-        self.past: Past | None = past
+        self.state: State | None = state
         self.slot: int | None = None
         self._leave: Callable[[], object] | None = None
-        self.pending: Audio = NOTHING
+        self.pending: Audio = EMPTY
         self.samples = 0
         self.frames = 0
         self.skip = delay
 
-    def enter(self, slot: int, leave: Callable[[], object]) -> None:
-        """Have the past in a slot, until it is given back."""
-        self.past, self.slot, self._leave = None, slot, leave
+    def enter_slot(self, slot: int, leave: Callable[[], object]) -> None:
+        """Have the state in a slot, until it is given back."""
+        self.state, self.slot, self._leave = None, slot, leave
 
-    def settle(self, past: Past) -> None:
-        """Have the past here, and give back the slot."""
+    def leave_slot(self, state: State) -> None:
+        """Have the state here, and give back the slot."""
         if self._leave is not None:
             self._leave()
-        self.past, self.slot, self._leave = past, None, None
+        self.state, self.slot, self._leave = state, None, None
 
-    def behind(self, samples: Audio) -> Audio:
+    def joined(self, samples: Audio) -> Audio:
         """`samples` behind those that wait for them."""
         return np.concatenate([self.pending, samples]) if len(self.pending) else samples
 
-    def take(self, samples: int, whole: Audio, done: int, values: Frames) -> Frames:
+    def advance(self, samples: int, whole: Audio, done: int, values: Frames) -> Frames:
         """Count what came in and what came of it.
 
         Args:
@@ -70,7 +70,7 @@ class Session:
         """
         self.samples += samples
         # Copied: the caller may reuse its buffer, and a view would keep a long block alive.
-        self.pending = NOTHING if done == len(whole) else np.array(whole[done:], np.float32)
+        self.pending = EMPTY if done == len(whole) else np.array(whole[done:], np.float32)
         if self.skip:
             skipped = min(self.skip, len(values))
             self.skip -= skipped

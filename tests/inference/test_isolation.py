@@ -15,22 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vad import weights
-from vad.engine import Engine
-from vad.nn.memory import AHEAD
-from vad.session import Session
+from vad.inference.engine import Engine
+from vad.inference.signal import Signal
+from vad.inference.state import MAX_BATCH_STEPS
+from vad.nn import weights
 
 Audio = NDArray[np.float32]
 
 MODEL = weights.load("convad-tiny")
 STEP = MODEL.architecture.step_samples
 # Whose sessions are each alone with themselves: their pasts never lie in slots.
-LONE = Engine(MODEL, "cpu", threads=1)
+SOLO = Engine(MODEL, "cpu", threads=1)
 
 
 def speech(seed: int, seconds: int = 8) -> Audio:
     """Another piece for each seed, loud enough that a foreign past would be heard."""
-    path = Path(__file__).parent / "data" / "speech.wav"
+    path = Path(__file__).parents[1] / "data" / "speech.wav"
     audio, _ = soundfile.read(path, dtype="float32")
     found: Audio = np.roll(audio, -seed * 30_011)[: seconds * 16_000] * np.float32(3)
     return found
@@ -38,19 +38,21 @@ def speech(seed: int, seconds: int = 8) -> Audio:
 
 def test_these_signals_would_tell() -> None:
     """A past that is another's shows far over the tolerance of the tests below."""
-    ours, other = LONE.session(), LONE.session()
-    LONE.push(ours, speech(0)[: STEP * 100])
-    LONE.push(other, speech(1)[: STEP * 100])
+    ours, other = SOLO.signal(), SOLO.signal()
+    SOLO.push(ours, speech(0)[: STEP * 100])
+    SOLO.push(other, speech(1)[: STEP * 100])
     piece = speech(0)[STEP * 100 : STEP * 105]
-    assert np.abs(LONE.push(ours, piece) - LONE.push(other, piece)).max() > 0.01
+    assert np.abs(SOLO.push(ours, piece) - SOLO.push(other, piece)).max() > 0.01
 
 
 # What happens in a turn to each of some streams: it gets so many samples (0: an empty block; more
-# than AHEAD steps: a piece of its own), is flushed, forgets, ends and is followed by a new one, or
-# is let alone.
+# than MAX_BATCH_STEPS steps: a piece of its own), is flushed, forgets, ends and is followed by a
+# new one, or is let alone.
 _does = st.one_of(
     st.integers(0, 3 * STEP),
-    st.sampled_from([0, STEP, STEP, STEP, AHEAD * STEP, (AHEAD + 1) * STEP, 40 * STEP + 7]),
+    st.sampled_from(
+        [0, STEP, STEP, STEP, MAX_BATCH_STEPS * STEP, (MAX_BATCH_STEPS + 1) * STEP, 40 * STEP + 7]
+    ),
     st.sampled_from(["flush", "forget", "finish", "vanish", "wait"]),
 )
 _turns = st.lists(st.lists(_does, min_size=4, max_size=4), min_size=3, max_size=25)
@@ -61,7 +63,7 @@ class _Streams:
 
     def __init__(self, engine: Engine, signals: Sequence[Audio]) -> None:
         self.engine, self.signals = engine, signals
-        self.sessions = [engine.session() for _ in signals]
+        self.sessions = [engine.signal() for _ in signals]
         self.at = [0] * len(signals)
         self.found: list[list[Audio]] = [[] for _ in signals]
 
@@ -76,7 +78,7 @@ class _Streams:
             if what == "forget":
                 self.engine.forget(self.sessions[i])
             if what in ("finish", "vanish"):
-                self.sessions[i] = self.engine.session()
+                self.sessions[i] = self.engine.signal()
 
     def _next(self, i: int, samples: int) -> Audio:
         start = self.at[i]
@@ -92,7 +94,7 @@ def test_whatever_happens_each_is_as_if_alone(turns: list[list[int | str]]) -> N
     for does in turns:
         together.turn(does)
     for i in range(4):
-        alone = _Streams(LONE, [signals[i]])
+        alone = _Streams(SOLO, [signals[i]])
         for does in turns:
             alone.turn(does[i : i + 1])
         assert all(session.slot is None for session in alone.sessions)
@@ -103,12 +105,12 @@ def test_whatever_happens_each_is_as_if_alone(turns: list[list[int | str]]) -> N
 def test_another_engines_session_is_refused() -> None:
     """Its slot would be somebody else's here."""
     engine, other = (Engine(MODEL, "cpu", threads=1) for _ in range(2))
-    sessions = [engine.session() for _ in range(2)]
+    sessions = [engine.signal() for _ in range(2)]
     engine.push_many([(session, speech(0)[:STEP]) for session in sessions])
-    strangers = [other.session() for _ in range(2)]
+    strangers = [other.signal() for _ in range(2)]
     other.push_many([(session, speech(1)[:STEP]) for session in strangers])
     assert sessions[0].slot == strangers[0].slot
-    calls: list[Callable[[Session], object]] = [
+    calls: list[Callable[[Signal], object]] = [
         lambda session: engine.push(session, speech(0)[:STEP]),
         lambda session: engine.push_many([(sessions[0], speech(0)[:7]), (session, speech(0)[:7])]),
         engine.flush,
@@ -122,7 +124,7 @@ def test_another_engines_session_is_refused() -> None:
 
 def test_a_session_may_not_come_twice_in_a_batch() -> None:
     engine = Engine(MODEL, "cpu", threads=1)
-    session = engine.session()
+    session = engine.signal()
     with pytest.raises(ValueError, match="once"):
         engine.push_many([(session, speech(0)[:STEP])] * 2)
     assert (session.samples, session.slot) == (0, None)
@@ -130,19 +132,19 @@ def test_a_session_may_not_come_twice_in_a_batch() -> None:
 
 def test_no_memory_for_more_slots_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(MODEL, "cpu", threads=1)
-    put = engine._rings.put
+    put = engine._buffers.write
 
     def fails(*_: Any) -> None:
         raise MemoryError
 
     for turn in range(3):
-        sessions = [engine.session() for _ in range(2)]
+        sessions = [engine.signal() for _ in range(2)]
         pushes = [(session, speech(turn)[:STEP]) for session in sessions]
         with monkeypatch.context() as patch:
-            patch.setattr(engine._rings, "put", fails)
+            patch.setattr(engine._buffers, "write", fails)
             with pytest.raises(MemoryError):
                 engine.push_many(pushes)
-        assert engine._rings.put == put
+        assert engine._buffers.write == put
         engine.push_many(pushes)
         assert {session.slot for session in sessions} == {0, 1}
         del sessions, pushes
@@ -153,12 +155,12 @@ def test_what_is_no_number_stays_with_whose_it_is() -> None:
     """In a batch, and in the slot that it leaves behind."""
     engine = Engine(MODEL, "cpu", threads=1)
     broken, sound = np.full(STEP, np.nan, np.float32), speech(0)
-    sessions = [engine.session() for _ in range(2)]
+    sessions = [engine.signal() for _ in range(2)]
     together = [
         engine.push_many([(sessions[0], broken), (sessions[1], sound[at : at + STEP])])[1]
         for at in range(0, 100 * STEP, STEP)
     ]
-    expected = LONE.push(LONE.session(), sound[: 100 * STEP])
+    expected = SOLO.push(SOLO.signal(), sound[: 100 * STEP])
     np.testing.assert_allclose(np.concatenate(together), expected, atol=1e-4)
     left = sessions[0].slot
     engine.forget(sessions[0])
@@ -172,10 +174,10 @@ def test_two_threads_on_one_session_spoil_no_other(monkeypatch: pytest.MonkeyPat
     """Nobody may do that, and what comes of that session is its own affair. But here its slot
     would be given back while a batch that it is in still finds slots for others."""
     engine = Engine(MODEL, "cpu", threads=1)
-    shared, *others = (engine.session() for _ in range(3))
-    engine.push_many([(shared, speech(0)[:STEP]), (engine.session(), speech(0)[:STEP])])
+    shared, *others = (engine.signal() for _ in range(3))
+    engine.push_many([(shared, speech(0)[:STEP]), (engine.signal(), speech(0)[:STEP])])
     assert shared.slot is not None
-    put, second = engine._rings.put, threading.Thread(target=engine.forget, args=(shared,))
+    put, second = engine._buffers.write, threading.Thread(target=engine.forget, args=(shared,))
 
     def slow(*arguments: Any) -> None:
         put(*arguments)
@@ -183,12 +185,12 @@ def test_two_threads_on_one_session_spoil_no_other(monkeypatch: pytest.MonkeyPat
             second.start()
             second.join(0.3)
 
-    monkeypatch.setattr(engine._rings, "put", slow)
+    monkeypatch.setattr(engine._buffers, "write", slow)
     sessions = [*others, shared]
     pushes = [(session, speech(i)[: STEP * 5]) for i, session in enumerate(sessions)]
     found = engine.push_many(pushes)
     second.join()
     assert shared.slot is None
     for i in range(2):
-        expected = LONE.push(LONE.session(), speech(i)[: STEP * 5])
+        expected = SOLO.push(SOLO.signal(), speech(i)[: STEP * 5])
         np.testing.assert_allclose(found[i], expected, atol=1e-4)
