@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from vad import cli
+from vad.cli.main import app
 from vad.errors import MissingExtra, ParameterError
 from vad.inference.engine import Engine
 from vad.nn import ARCHITECTURES, Architecture, Network, weights
@@ -134,7 +134,7 @@ def test_files_say_what_they_are(shipped: Model, tmp_path: Path) -> None:
         (("--streaming",), "streaming", shipped.architecture.delay),
     ):
         place = tmp_path / f"{form}.onnx"
-        done = CliRunner().invoke(cli.app, ["export", "convad-base", str(place), *options])
+        done = CliRunner().invoke(app, ["export", "convad-base", str(place), *options])
         assert done.exit_code == 0, done.output
         assert place.stat().st_size < 3_000_000
         about = session(str(place)).get_modelmeta().custom_metadata_map
