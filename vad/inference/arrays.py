@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from vad.errors import ParameterError
+from vad.errors import MissingExtra, ParameterError
 from vad.nn.ops import LOGIT_EPS
 
 log = logging.getLogger(__name__)
@@ -210,8 +210,7 @@ def usable_device(name: str) -> str:
     try:
         import torch
     except ImportError as error:
-        needs = f"{name!r} needs torch, which is not installed: pip install 'convad[gpu]'"
-        raise ParameterError("device", needs) from error
+        raise ParameterError("device", f"{name!r} needs torch; {_TORCH}") from error
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
@@ -221,6 +220,7 @@ def usable_device(name: str) -> str:
     return str(device)
 
 
+_TORCH = MissingExtra("torch", "gpu")
 # Where drivers of GPUs that torch may know show themselves: NVIDIA's, its Tegra's, Windows'
 # within WSL, and AMD's. Looking there takes microseconds, asking torch takes seconds.
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
@@ -241,7 +241,7 @@ def _torch_sees_a_gpu() -> bool:
 
 @cache
 def _say_that_a_gpu_idles() -> None:
-    log.warning("an NVIDIA GPU is not used, for torch is not installed: pip install 'convad[gpu]'")
+    log.warning("an NVIDIA GPU is here, but %s", _TORCH)
 
 
 def cores() -> int:
