@@ -53,7 +53,7 @@ def test_the_library_detects_and_streams(data_dir: Path, model: str) -> None:
 
 
 COMMAND = """
-from vad.cli import main
+from vad.cli.main import main
 sys.argv = ["vad", "detect", *sys.argv[1:]]
 main()
 """

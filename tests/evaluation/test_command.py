@@ -10,8 +10,8 @@ import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
+from vad.cli.eval import evaluate_sets
 from vad.errors import ParameterError
-from vad.evaluation import command
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 def run(*arguments: object, width: int = 200) -> Result:
     app = typer.Typer()
-    app.command()(command.evaluate_command)
+    app.command()(evaluate_sets)
     # COLUMNS keeps rich from folding the tables.
     return CliRunner(env={"COLUMNS": str(width)}).invoke(app, [str(each) for each in arguments])
 
@@ -84,7 +84,7 @@ def test_our_model_comes_first_and_is_compared(data: Path, monkeypatch: pytest.M
         ) -> NDArray[np.float32]:
             return np.zeros(-(-len(audio) // 160), np.float32)
 
-    monkeypatch.setattr(command, "Detector", Detector)
+    monkeypatch.setattr("vad.detector.Detector", Detector)
     out = data / "out.json"
     assert run(data, "--peer", "energy", "--json", out).exit_code == 0
     assert json.loads(out.read_text())["models"] == ["convad-base", "energy"]

@@ -110,20 +110,12 @@ def evaluate_sets(
     from rich.console import Console
 
     from vad.evaluation.noise import CLEAN, load_noise
-    from vad.evaluation.plots import check_plotting, plot_report
+    from vad.evaluation.plots import plot_report
     from vad.evaluation.report import render_report
     from vad.evaluation.run import evaluate
     from vad.evaluation.sets import load_sets
 
-    for option, path in (("json", json), ("markdown", markdown)):
-        if path is not None and not path.parent.is_dir():
-            raise ParameterError(option, f"no folder {path.parent} to write into")
-    if json is not None and markdown is not None and _one_file(json, markdown):
-        raise ParameterError("markdown", "is the file of --json: each needs its own")
-    if plots is not None:
-        check_plotting()
-        if not plots.absolute().parent.is_dir():
-            raise ParameterError("plots", f"no folder {plots.absolute().parent} to make it in")
+    _check_places(json, markdown, plots)
     sets = load_sets(data, only or (), audio or ())
     noises = [load_noise(place) for place in false_alarms or ()]
     chosen = [each.name for each in sets]
@@ -151,6 +143,21 @@ def evaluate_sets(
         markdown.write_text(report.to_markdown(worst), encoding="utf-8")
     if plots is not None:
         plot_report(report, plots)
+
+
+def _check_places(json: Path | None, markdown: Path | None, plots: Path | None) -> None:
+    """That what is to be written can be, before all the work."""
+    for option, path in (("json", json), ("markdown", markdown)):
+        if path is not None and not path.parent.is_dir():
+            raise ParameterError(option, f"no folder {path.parent} to write into")
+    if json is not None and markdown is not None and _one_file(json, markdown):
+        raise ParameterError("markdown", "is the file of --json: each needs its own")
+    if plots is not None:
+        from vad.evaluation.plots import check_plotting
+
+        check_plotting()
+        if not plots.absolute().parent.is_dir():
+            raise ParameterError("plots", f"no folder {plots.absolute().parent} to make it in")
 
 
 def _one_file(one: Path, other: Path) -> bool:
