@@ -201,6 +201,7 @@ $("fit").addEventListener("click", () => view.fit());
 $("heat").addEventListener("click", () => attempt(() => files.toggleHeat()));
 $("save-picture").addEventListener("click", () => attempt(() => files.downloadPicture()));
 $("save-speech").addEventListener("click", () => attempt(() => files.downloadSpeech()));
+$("save-file").addEventListener("click", () => files.downloadFile());
 $("downloads").addEventListener("click", ({ target }) => {
   const { format, suffix } = target.dataset;
   if (format) attempt(() => files.download(format, suffix));

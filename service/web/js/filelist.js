@@ -57,6 +57,11 @@ export class FileList {
     else button.removeAttribute("aria-current");
     const [duration, speech, count] = cells;
     const ready = item.status === "done";
+    // What isn't known yet, or why it never will be, takes the place of all three.
+    duration.colSpan = ready ? 1 : 3;
+    duration.className = ready ? "" : "state";
+    speech.hidden = !ready;
+    count.hidden = !ready;
     const texts = ready
       ? [clock(item.duration, 1), percent(shareOf(item)), String(item.segments.length)]
       : [stateOf(item), "", ""];

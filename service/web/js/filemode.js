@@ -1,7 +1,8 @@
 // The open recording: shown, played, looked at closely, saved.
 
 import { audio, segments, spectrogram } from "./api.js";
-import { BANDS, Heat, hopOf } from "./chart/heat.js";
+import { Heat, hopOf } from "./chart/heat.js";
+import { FRAMES_PER_S } from "./chart/scale.js";
 import { union } from "./coverage.js";
 import { pictureOf } from "./picture.js";
 import { save } from "./save.js";
@@ -9,7 +10,7 @@ import * as screen from "./screen.js";
 import { percent } from "./text.js";
 
 const PAUSE_MS = 120; // of a slider, before the server is asked again
-const PICTURE_MS = 60; // least time between two pictures while an analysis goes on
+const PICTURE_MS = 250; // least time between two pictures while an analysis goes on
 
 export class FileMode {
   #parts;
@@ -26,15 +27,17 @@ export class FileMode {
 
   /** Opens a recording, whether or not it has been analysed. */
   open(item) {
-    const { player, view, settings } = this.#parts;
+    const { list, player, view, settings } = this.#parts;
     this.#newTask();
     this.item = item;
+    list.show([], {});
     player.load(item.file, () => {
       screen.say("The browser can’t play this format: the server turns it into WAV …");
       return audio(item.file, settings.asked, null);
     });
     screen.setMode("file");
     screen.$("source").textContent = item.name;
+    screen.$("save-file").hidden = !item.recorded;
     view.extend(0);
     this.changed(item);
     this.moved(0);
@@ -100,6 +103,11 @@ export class FileMode {
     const { item } = this;
     const { segmentation } = this.#parts.settings;
     this.#save(await segments(await this.#heard(), segmentation, format), `${item.stem}.${suffix}`);
+  }
+
+  /** Saves what the microphone recorded. */
+  downloadFile() {
+    this.#save(this.item.file, this.item.name);
   }
 
   /** Saves only what is spoken. */
@@ -171,7 +179,7 @@ export class FileMode {
       const levels = await spectrogram(item.file, this.#parts.settings.asked, hop);
       const size = levels.length / item.channels.length;
       item.channels.forEach((channel, i) => {
-        channel.heat = new Heat(levels.subarray(i * size, (i + 1) * size), hop, BANDS);
+        channel.heat = new Heat(levels.subarray(i * size, (i + 1) * size), hop);
       });
     } finally {
       item.drawing = false;
@@ -185,7 +193,9 @@ export class FileMode {
     const { list, minimap } = this.#parts;
     const { item } = this;
     const { segments, duration, channels, speech, timing, status } = item;
-    list.show(segments, { playable: true, several: channels.length > 1 });
+    const options = { playable: true, several: channels.length > 1 };
+    if (status === "done") list.show(segments, options);
+    else list.extend(segments, options);
     screen.showTotals(duration, segments.length, speech);
     screen.$("seek").max = duration;
     if (timing) screen.showAnswerTime(timing, duration);
@@ -206,7 +216,13 @@ export class FileMode {
     if (status === "failed") screen.say(`${name}: ${problem.message}`);
     else if (status === "waiting") screen.say(`${name} waits for its turn.`);
     else if (status === "working") {
-      screen.say(share < 1 ? `Sending ${name}: ${percent(share)}` : "Listening …");
+      screen.say(share < 1 ? `Sending ${name}: ${percent(share)}` : `Listening: ${percent(heardOf(this.item))}`);
     } else screen.say([`Found ${this.#found()}.`, ...warnings].join(" "));
   }
+}
+
+/** How much of a recording has been outlined, 0 to 1. */
+function heardOf({ channels, duration }) {
+  const seconds = (channels[0]?.outline.length ?? 0) / FRAMES_PER_S;
+  return duration ? Math.min(1, seconds / duration) : 0;
 }

@@ -1,6 +1,7 @@
 // One recording and what is known of it: a file that was analysed, or what the microphone heard.
 
 import { floats, shorts } from "./bytes.js";
+import { FRAMES_PER_S } from "./chart/scale.js";
 import { Coverage } from "./coverage.js";
 import { Outline, Series } from "./pyramid.js";
 
@@ -18,6 +19,7 @@ export class Item {
   warnings = [];
   timing = null;
   heard = null; // what the server needs to find segments anew
+  recorded = false; // by this page, so that it is nowhere else
   used = null; // the parameters with which the segments were found, as text
 
   constructor(file) {
@@ -54,7 +56,7 @@ export class Item {
   fill({ duration, outline, probabilities, segments }) {
     const coverage = new Coverage(segments);
     const channel = { number: 0, name: "", outline, probabilities, coverage, heat: null };
-    Object.assign(this, { duration, segments, status: "done", channels: [channel] });
+    Object.assign(this, { duration, segments, recorded: true, status: "done", channels: [channel] });
   }
 
   /** Takes a line of the server's analysis. asked: the value of `channels`. */
@@ -97,7 +99,7 @@ export class Item {
       const rms = values[i + 2] / FULL_SCALE;
       outline.add(values[i] / FULL_SCALE, values[i + 1] / FULL_SCALE, rms * rms);
     }
-    this.duration = Math.max(this.duration, outline.length / 100);
+    this.duration = Math.max(this.duration, outline.length / FRAMES_PER_S);
   }
 
   #segment(line) {

@@ -38,7 +38,7 @@ export class Player {
   load(file, other) {
     this.unload();
     this.#other = other;
-    this.#open(file);
+    if (file.size) this.#open(file);
   }
 
   unload() {

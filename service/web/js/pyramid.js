@@ -75,10 +75,11 @@ function append(level, value) {
   level.length += 1;
 }
 
-/** Numbers whose extremes are asked for. */
+/** Numbers whose extremes and mean are asked for. */
 export class Series {
   #least = new Pyramid(Math.min);
   #greatest = new Pyramid(Math.max);
+  #sum = new Pyramid((a, b) => a + b);
 
   static of(numbers) {
     const made = new Series();
@@ -98,19 +99,20 @@ export class Series {
     for (const number of numbers) {
       this.#least.push(number);
       this.#greatest.push(number);
+      this.#sum.push(number);
     }
   }
 
-  /** Least and greatest of [low, high), and at least of the one at low; null beyond the end. */
-  extremes(low, high) {
+  /** {least, greatest, mean} of [low, high), and at least of the one at low; null past the end. */
+  over(low, high) {
     const [first, last] = bounds(low, high);
-    if (first >= this.length) return null;
-    return [this.#least.over(first, last), this.#greatest.over(first, last)];
-  }
-
-  /** All of them. */
-  values() {
-    return Float32Array.from({ length: this.length }, (_, i) => this.at(i));
+    const end = Math.min(last, this.length);
+    if (first >= end) return null;
+    return {
+      least: this.#least.over(first, end),
+      greatest: this.#greatest.over(first, end),
+      mean: this.#sum.over(first, end) / (end - first),
+    };
   }
 }
 

@@ -32,6 +32,14 @@ export class SegmentList {
     this.#page();
   }
 
+  /** As show, where those before are the same: what is new is added. */
+  extend(segments, options) {
+    const known = this.#rows.size + this.#more.length;
+    if (!known || segments.length < known) return this.show(segments, options);
+    this.#more.push(...segments.slice(known));
+    if (this.#rows.size < PAGE) this.#page(PAGE - this.#rows.size);
+  }
+
   /** Adds one at the end, or replaces the one of its id. */
   put(segment) {
     const before = this.#rows.get(keyOf(segment));
@@ -55,9 +63,9 @@ export class SegmentList {
     this.#current = keys;
   }
 
-  #page() {
+  #page(rows = PAGE) {
     this.#list.querySelector(".rest")?.remove();
-    const next = this.#more.splice(0, PAGE);
+    const next = this.#more.splice(0, rows);
     this.#list.append(...next.map((segment) => this.#row(segment)));
     if (!this.#more.length) return;
     const rest = document.createElement("li");

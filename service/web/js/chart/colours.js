@@ -1,8 +1,8 @@
 // The style sheet's colours, for canvases.
 
 const NAMES = [
-  "text", "muted", "line", "card", "speech", "speech-soft", "speech-band", "wave", "wave-soft",
-  "probability", "threshold", "heat-0", "heat-1", "heat-2", "heat-3", "selection",
+  "text", "muted", "line", "card", "speech", "speech-soft", "speech-band", "wave",
+  "wave-soft", "probability", "probability-soft", "threshold", "heat-0", "heat-1", "heat-2", "heat-3", "selection",
 ];
 const found = {};
 const listeners = new Set();

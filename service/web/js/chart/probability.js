@@ -4,28 +4,39 @@ import { FRAMES_PER_S } from "./scale.js";
 
 export function drawProbability(pen, box, scale, { probabilities }, thresholds, colours) {
   const level = (probability) => box.top + (1 - probability) * box.height;
-  drawThresholds(pen, level, scale, thresholds, colours);
   pen.strokeStyle = colours.probability;
   pen.lineWidth = 1.5;
   pen.lineJoin = "round";
+  if (scale.pixelsPerS >= FRAMES_PER_S) drawFrames(pen, level, scale, probabilities);
+  else drawMeans(pen, level, scale, probabilities, colours);
+  pen.lineWidth = 1;
+  drawThresholds(pen, level, scale, thresholds, colours);
+  drawNumbers(pen, level, scale.left, colours);
+}
+
+function drawFrames(pen, level, scale, probabilities) {
   pen.beginPath();
-  if (scale.pixelsPerS >= FRAMES_PER_S) {
-    const last = Math.min(probabilities.length, Math.ceil(scale.to * FRAMES_PER_S) + 1);
-    for (let i = Math.max(0, Math.floor(scale.from * FRAMES_PER_S) - 1); i < last; i += 1) {
-      pen.lineTo(scale.x((i + 0.5) / FRAMES_PER_S), level(probabilities.at(i)));
-    }
-  } else {
-    // Several frames share a pixel: their extremes, so that no short burst goes unseen.
-    for (let x = scale.left; x < scale.right; x += 1) {
-      const found = probabilities.extremes(...scale.frames(x));
-      if (!found) break;
-      pen.lineTo(x + 0.5, level(found[1]));
-      pen.lineTo(x + 0.5, level(found[0]));
-    }
+  const last = Math.min(probabilities.length, Math.ceil(scale.to * FRAMES_PER_S) + 1);
+  for (let i = Math.max(0, Math.floor(scale.from * FRAMES_PER_S) - 1); i < last; i += 1) {
+    pen.lineTo(scale.x((i + 0.5) / FRAMES_PER_S), level(probabilities.at(i)));
   }
   pen.stroke();
-  pen.lineWidth = 1;
-  drawNumbers(pen, level, scale.left, colours);
+}
+
+/** Many frames share a pixel: their mean, and behind it from the least to the greatest. */
+function drawMeans(pen, level, scale, probabilities, colours) {
+  const range = new Path2D();
+  const means = new Path2D();
+  for (let x = scale.left; x < scale.right; x += 1) {
+    const found = probabilities.over(...scale.frames(x));
+    if (!found) break;
+    const top = level(found.greatest);
+    range.rect(x, top, 1, Math.max(1, level(found.least) - top));
+    means.lineTo(x + 0.5, level(found.mean));
+  }
+  pen.fillStyle = colours["probability-soft"];
+  pen.fill(range);
+  pen.stroke(means);
 }
 
 function drawThresholds(pen, level, scale, { threshold, lower }, colours) {

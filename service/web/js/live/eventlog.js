@@ -42,12 +42,12 @@ function describe(message, delay, now) {
       at: clock(start / 1000),
       what: "Speech started",
       note: [
-        `known after ${milliseconds(detected - start)} of audio`,
-        delay === null ? "" : `event after ${milliseconds(delay)}`,
+        `needed ${milliseconds(detected - start)} of audio`,
+        delay === null ? "" : `event ${milliseconds(delay)} after sending that`,
       ].filter(Boolean).join(" · "),
     };
   }
-  const after = `heard of ${milliseconds(Math.max(0, now * 1000 - end))} later`;
+  const after = `event ${milliseconds(Math.max(0, now * 1000 - end))} after the end`;
   if (type === "speech_stopped") {
     return { at: clock(end / 1000), what: "Speech stopped", note: `${message.reason} · ${after}` };
   }

@@ -1,6 +1,7 @@
 // The microphone: streamed, shown while it comes, and afterwards a recording like any file.
 
 import { Problem } from "../api.js";
+import { FRAMES_PER_S } from "../chart/scale.js";
 import { Coverage } from "../coverage.js";
 import { Series } from "../pyramid.js";
 import { save } from "../save.js";
@@ -11,7 +12,6 @@ import { Microphone } from "./microphone.js";
 import { Recording } from "./recording.js";
 import { LiveStream } from "./stream.js";
 
-const FRAMES_PER_S = 100;
 const WINDOW_S = 12; // of the chart
 const MOST_RECORDED_S = 1800; // the page keeps what it records in memory
 const UPDATE_MS = 80; // least time between two session.update while a slider moves

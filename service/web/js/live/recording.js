@@ -11,6 +11,8 @@ export class Recording {
   #samples = 0;
   #bucket = null; // {frame, least, greatest, squares, count}: of the last 10 ms so far
 
+  #began = new Date().toTimeString().slice(0, 8).replaceAll(":", "");
+
   constructor(rate) {
     this.rate = rate;
   }
@@ -49,6 +51,7 @@ export class Recording {
 
   /** The recording as a file: 16-bit mono WAV. */
   wav() {
+    const name = `recording-${this.#began}.wav`;
     const bytes = this.#samples * 2;
     const view = new DataView(new ArrayBuffer(44));
     const ascii = (at, text) => [...text].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
@@ -64,6 +67,6 @@ export class Recording {
     view.setUint16(34, 16, true);
     ascii(36, "data");
     view.setUint32(40, bytes, true);
-    return new File([view, ...this.#blocks], "recording.wav", { type: "audio/wav" });
+    return new File([view, ...this.#blocks], name, { type: "audio/wav" });
   }
 }

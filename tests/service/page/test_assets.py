@@ -144,20 +144,38 @@ def test_modules_stay_small_and_import_what_is_there(name: str) -> None:
     text = (WEB / name).read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 300
     assert text.startswith("//")  # what it is for
-    for imported in re.findall(r'from "(.+)";', text):
+    for imported in re.findall(r'from "(\.[^"]+)";', text):
         assert (WEB / name).parent.joinpath(imported).is_file()
 
 
-def test_sliders_start_at_the_defaults(page: Elements) -> None:
+def test_every_module_is_asked_for_at_once(page: Elements) -> None:
+    preloaded = [a["href"] for _, a in page.found if a.get("rel") == "modulepreload"]
+    others = {"js/app.js", "js/docs.js", "js/live/pcm-worklet.js"}  # not imported
+    assert preloaded == [f"web/{name}" for name in MODULES if name not in others]
+
+
+def test_every_parameter_is_there_with_its_default_and_range(page: Elements) -> None:
     defaults: dict[str, Any] = Segmentation().effective()
-    sliders = {a["name"]: a for tag, a in page.found if tag == "input" and "name" in a}
-    assert {n: float(a["value"]) for n, a in sliders.items()} == {n: defaults[n] for n in sliders}
-    assert sliders.keys() < FileFields.model_fields.keys()
-    for name, slider in sliders.items():
+    fields = {a["name"]: a for tag, a in page.found if tag in ("input", "select") and a.get("name")}
+    assert fields.keys() == FileFields.model_fields.keys() - {
+        "speech_pad_ms",  # both pads, of which each has its own
+        "include",
+        "response_format",
+    }
+    numbers = {n: a for n, a in fields.items() if n in defaults}
+    assert numbers.keys() == defaults.keys() - {"speech_pad_ms"}
+    for name, field in numbers.items():
+        assert field.get("value", "") == ("" if defaults[name] is None else str(defaults[name]))
         for bound in ("min", "max"):
-            value = float(slider[bound])
+            value = float(field[bound])
             changed = {"threshold": 1.0, name: value if "threshold" in name else int(value)}
             Segmentation().updated(**changed)  # raises if the server would refuse it
+    sliders = [a for _, a in page.found if "data-for" in a]
+    assert [a["data-for"] for a in sliders] == list(numbers)
+    for slider in sliders:
+        field = numbers[slider["data-for"]]
+        assert float(field["min"]) <= float(slider["min"]) < float(slider["max"])
+        assert float(slider["max"]) <= float(field["max"])
 
 
 def test_every_format_can_be_downloaded(page: Elements) -> None:
@@ -168,8 +186,8 @@ def test_every_format_can_be_downloaded(page: Elements) -> None:
 def test_every_control_has_a_name(page: Elements) -> None:
     labelled = {a["for"] for tag, a in page.found if tag == "label"}
     for tag, attributes in page.found:
-        if tag == "input" and "hidden" not in attributes:
-            assert attributes["id"] in labelled or attributes.get("aria-label")
+        if tag in ("input", "select") and "hidden" not in attributes:
+            assert attributes.get("id") in labelled or attributes.get("aria-label")
 
 
 def test_the_sample_is_the_recording_of_the_tests(data_dir: Path) -> None:

@@ -20,7 +20,7 @@ from service.page.envelope import Envelope
 from service.page.spectrogram import BANDS, Spectrogram
 from vad.formats import FORMATS
 
-from .conftest import SPEECH, SPEECH_WAV, check_problem, lines, pattern, upload, wav
+from ..conftest import SPEECH, SPEECH_WAV, check_problem, lines, pattern, upload, wav
 
 CALL = np.stack([SPEECH, np.roll(SPEECH, 16_000)], axis=1)
 
