@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import BinaryIO
 
 import numpy as np
-from pydantic import BaseModel, Field, Json
+from pydantic import Field, Json
 
 from service.fields import ChannelsField, ResponseFormat, SegmentationFields
-from vad.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, SourceInfo
+from vad.audio import SourceInfo
 from vad.config import Segmentation
 from vad.errors import ParameterError
 from vad.frames import frame_count, samples_to_ms
@@ -21,22 +21,13 @@ from vad.segmenter import Segmenter
 from vad.segments import Segment, Segments, Tiler
 
 
-class Source(BaseModel):
-    """`vad.audio.SourceInfo`, as the page was told it."""
-
-    container: str
-    codec: str
-    sample_rate: int = Field(ge=MIN_RATE, le=MAX_RATE)
-    channels: int = Field(ge=1, le=MAX_CHANNELS)
-
-
 class HeardFields(SegmentationFields):
     """What the page knows of a file, beside its probabilities."""
 
     model: str
     name: str = "audio"
     samples: int = Field(ge=0, le=2**40)
-    source: Json[Source]
+    source: Json[SourceInfo]
     warnings: Json[tuple[str, ...]] = ()
     channels: ChannelsField = "mix"
     response_format: ResponseFormat = "json"
@@ -50,10 +41,12 @@ def segments_anew(file: BinaryIO, fields: HeardFields) -> Segments:
         fields: of the request.
 
     Raises:
+        UnsupportedAudio: no such source.
         ParameterError: a parameter out of range, or there are not as many probabilities as
             frames in so many samples.
     """
-    source, segmentation = SourceInfo(**fields.source.model_dump()), fields.segmentation()
+    source, segmentation = fields.source, fields.segmentation()
+    source.check()
     frames = frame_count(fields.samples, source.sample_rate)
     count = source.channels if fields.channels == "separate" else 1
     first = fields.channels if isinstance(fields.channels, int) else 0

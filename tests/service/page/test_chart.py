@@ -21,7 +21,9 @@ INK = """id => {
   const canvas = document.getElementById(id);
   const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
   const columns = new Array(canvas.width).fill(0);
-  for (let i = 3; i < data.length; i += 4) if (data[i] > 128) columns[((i - 3) / 4) % canvas.width] += 1;
+  for (let i = 3; i < data.length; i += 4) {
+    if (data[i] > 128) columns[((i - 3) / 4) % canvas.width] += 1;
+  }
   return columns;
 }"""
 

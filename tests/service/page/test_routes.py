@@ -137,7 +137,8 @@ def test_other_thresholds_need_no_audio(client: TestClient, channels: str, forma
     )
     assert answer.headers["Content-Type"] == expected.headers["Content-Type"]
     if format == "json":
-        assert answer.json()["segments"] == expected.json()["segments"]
+        same_names = ("segments", "source", "duration", "params", "speech_ratio", "warnings")
+        assert [answer.json()[n] for n in same_names] == [expected.json()[n] for n in same_names]
     else:
         same = [
             [line for line in text.splitlines() if '"timing"' not in line and "summary" not in line]
@@ -156,9 +157,13 @@ def test_probabilities_must_fit_the_audio(client: TestClient) -> None:
     nan = np.full(10, np.nan, "<f4").tobytes()
     answer = client.post("/page/segments", data=fields, files={"file": ("p", nan)})
     check_problem(answer, 422, "invalid-parameter")
-    wrong = fields | {"source": "no json"}
-    answer = client.post("/page/segments", data=wrong, files={"file": ("p", bytes(40))})
-    check_problem(answer, 422, "invalid-parameter")
+    for source_text in ("no json", "[]", '{"container": "wav"}'):
+        wrong = fields | {"source": source_text}
+        answer = client.post("/page/segments", data=wrong, files={"file": ("p", bytes(40))})
+        check_problem(answer, 422, "invalid-parameter")
+    none = fields | {"source": json.dumps({**source, "sample_rate": 0})}
+    answer = client.post("/page/segments", data=none, files={"file": ("p", bytes(40))})
+    check_problem(answer, 415, "unsupported-audio")
 
 
 @given(
