@@ -84,7 +84,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     peers: list[Peer] = []
     for model in given.model:
-        detector = convad(Detector(model))
+        detector = convad(Detector.load(model))
         peers.append(FunctionPeer(Path(model).name, detector.probabilities))
     peers += [load_peer(name) for name in given.peer]
     corpora, scenes = load_cache(given.cache), Recipe.read(given.recipe).scenes

@@ -98,9 +98,9 @@ def test_short_audio_has_a_probability_a_frame(module: Segmentation, samples: in
 
 
 def test_long_audio_is_the_mean_of_windows_that_reach_its_end(module: Segmentation) -> None:
-    audio = torch.randn(1, WINDOW + 24_050)
-    starts = (0, 16_000, 24_160)  # the last one ends with the last frame
-    sums, counts = torch.zeros(1, 1151), torch.zeros(1151)
+    audio = torch.randn(1, WINDOW + 104_050)
+    starts = (0, 80_000, 104_160)  # the last one ends with the last frame
+    sums, counts = torch.zeros(1, 1651), torch.zeros(1651)
     for start in starts:
         piece = module(audio[:, start : start + WINDOW])
         first = start // 160

@@ -200,7 +200,7 @@ def earshot() -> Peer:
 
 def segmentation() -> Peer:
     """pyannote segmentation 3.0 (MIT), which hears ten seconds at once: an offline reference, in
-    windows a second apart whose probabilities are averaged.
+    windows five seconds apart whose probabilities are averaged.
 
     Raises:
         MissingExtra: torch is not installed.

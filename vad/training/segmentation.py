@@ -33,7 +33,7 @@ from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 from vad.nn.precision import full_float32
 
 WINDOW = 10 * SAMPLE_RATE  # what it learnt from; a shorter row is heard as it is
-HOP = SAMPLE_RATE  # between the windows of a longer one
+HOP = 5 * SAMPLE_RATE  # between the windows of a longer one
 FILTER = 251  # samples
 LOWEST, NARROWEST = 50.0, 50.0  # Hz: added to what the filters' edges were learnt as
 FIRST, EVERY = 495.5, 270  # samples: the centre of the first frame, and from each to the next
