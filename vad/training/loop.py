@@ -73,11 +73,16 @@ class Scenes(Dataset[Batch]):
             return audio, labels, heard
         return audio.cpu(), labels.cpu(), heard.cpu()  # a GPU's memory stays its process's own
 
-    def fresh(self) -> Iterator[Tensor]:
-        """[batch, samples] of scenes that no step of the run hears, one batch after another."""
+    def fresh(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Scenes that no step of the run hears, one batch after another.
+
+        Yields:
+            [batch, samples] float32 and [batch, frames] int8 labels.
+        """
         for step in count(self.recipe.steps):
             draw = Draw(self.mixer.device, self.recipe.seed, step)
-            yield as_float(self.mixer.scenes(draw, self.recipe.batch)[0])
+            audio, labels = self.mixer.scenes(draw, self.recipe.batch)
+            yield as_float(audio), labels
 
 
 def loss_of(logits: Tensor, labels: Tensor, heard: Tensor, recipe: Recipe) -> Tensor:

@@ -110,6 +110,8 @@ class Recipe:
             thing forgets some of another; halfway between the two, most of both is there
             (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
         blends: which networks are mixed with earlier ones at the end.
+        calibrate: batches of fresh scenes on whose labels a scale and a bias of each network's
+            logits are fitted at the end; with 0 they stay as they are.
         smoothing: labels become this and 1 − this, so that 0.5 stays meaningful.
         seed: of weights and scenes.
         scenes: how they are mixed.
@@ -135,6 +137,7 @@ class Recipe:
     taught: float = 0.6
     arbiter: str = ""
     blends: tuple[Blend, ...] = ()
+    calibrate: int = 0
     smoothing: float = 0.01
     seed: int = 1
     scenes: SceneRecipe = field(default_factory=SceneRecipe)

@@ -152,6 +152,7 @@ def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
 def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[Network]:
     from vad.nn import ARCHITECTURES
     from vad.training.blend import blended
+    from vad.training.calibration import calibrated
     from vad.training.loop import Trainer
     from vad.training.mixing import Mixer
     from vad.training.progress import Bar
@@ -182,8 +183,15 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
         )
     for blend, other in zip(recipe.blends, others, strict=True):
         place = recipe.architectures.index(blend.network)
-        batches = islice(trainer.scenes.fresh(), blend.refresh)
+        batches = (audio for audio, _ in islice(trainer.scenes.fresh(), blend.refresh))
         networks[place] = blended(networks[place], other.to(common.device), blend, batches)
+    if recipe.calibrate:
+        scenes = list(islice(trainer.scenes.fresh(), recipe.calibrate))
+        for place, network in enumerate(networks):
+            networks[place], scale, move = calibrated(network, scenes)
+            if common.group.leads:
+                name = network.architecture.name
+                _say(f"{stage.name}: {name}'s logits times {scale:.3f}, {move:+.3f}")
     return networks
 
 

@@ -97,7 +97,7 @@ RECIPE = {
     **dict.fromkeys(("weight_decay", "muon", "worst_tenth"), _NOT_NEGATIVE),
     **dict.fromkeys(("warmup", "ema", "keep", "teacher", "taught"), _SHARE),
     "teacher_in_pauses": Rule(_SHARE.says, lambda value: value is None or _SHARE.fits(value)),
-    **dict.fromkeys(("lag", "repeats", "seed"), _FROM_ZERO),
+    **dict.fromkeys(("lag", "repeats", "calibrate", "seed"), _FROM_ZERO),
     "arbiter": _WORD,
     "teachers": Rule("a list of teachers' names", _are_words),
     "smoothing": Rule(
