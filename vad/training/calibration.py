@@ -62,7 +62,7 @@ def calibrated(network: Network, scenes: Iterable[Scene]) -> tuple[Network, floa
         found.backward()  # type: ignore[no-untyped-call]
         return found
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     scale, move = float(map_[0].detach().exp()), float(map_[1].detach())
     with torch.no_grad():
         values[weight].mul_(scale)
