@@ -25,7 +25,7 @@ from service.metrics import Metrics
 from service.state import Service
 from vad import Detector
 from vad.inference.engine import Engine
-from vad.inference.signal import Audio, Frames, Session
+from vad.inference.signal import Audio, Frames, Signal
 
 from .conftest import PATIENCE_S, EnergyEngine, EnergySession
 
@@ -129,10 +129,10 @@ class Stream:
     def backlog_s(self) -> float:
         return self.steps * 0.02
 
-    def feed(self, seconds: float) -> tuple[Session, Audio] | None:
+    def feed(self, seconds: float) -> tuple[Signal, Audio] | None:
         count = min(self.steps, round(seconds / 0.02))
         self.steps -= count
-        return cast(Session, self.signal), np.tile(STEP, count)
+        return cast(Signal, self.signal), np.tile(STEP, count)
 
     def take(self, probabilities: Frames) -> None:
         self.log.append(len(probabilities))
