@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import PurePath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -51,6 +51,10 @@ _MOST_SILENCE = 60.0  # s in all, more than there is audio, to stand in for what
 _SHORTEST_LEAD = 0.01  # s, a frame of the detector
 _LONGEST_LEAD = 3600.0  # s
 _DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+# Before PyAV 19, tags that are no UTF-8 are errors unless it is told otherwise; from then on never.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 _ENCRYPTED = "the audio is encrypted (DRM): only decrypted audio can be decoded"
 
 
@@ -166,6 +170,8 @@ class AvDecoder:
             try:
                 yield from self._demux()
                 return
+            except IndexError:
+                return  # PyAV before 19, at its end, over tracks that appeared on the way
             except MemoryError:
                 raise
             except av.FFmpegError as error:
@@ -443,7 +449,9 @@ def _format(rate: int, channels: int) -> str:
 def _open(data: _Bytes) -> tuple[InputContainer, AudioStream]:
     try:
         # A playlist must not make FFmpeg open other files or addresses.
-        container = av.open(cast(BinaryIO, data), "r", options={"protocol_whitelist": ""})
+        container = av.open(
+            cast(BinaryIO, data), "r", options={"protocol_whitelist": ""}, **_LENIENT
+        )
     except MemoryError:
         raise
     except av.FFmpegError as error:
