@@ -60,9 +60,11 @@ def test_a_cpu_computes_with_numpy_and_others_with_torch() -> None:
 BLAS = """
 import os, sys
 from threadpoolctl import threadpool_info
-if sys.argv[1]:
-    os.environ["OPENBLAS_NUM_THREADS"] = sys.argv[1]
-import numpy
+value, late = sys.argv[1:]
+if late:
+    import numpy
+if value:
+    os.environ["OPENBLAS_NUM_THREADS"] = value
 from vad.inference.arrays import Numpy
 Numpy()
 print(*{each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"})
@@ -70,12 +72,18 @@ print(*{each["num_threads"] for each in threadpool_info() if each["user_api"] ==
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"), [("", "1"), ("2", str(min(2, os.cpu_count() or 1)))]
+    ("chosen", "late", "expected"),
+    [
+        ("", "", "1"),
+        ("2", "", str(min(2, os.cpu_count() or 1))),
+        ("many", "", "1"),
+        ("1", "late", "1"),
+    ],
 )
-def test_products_have_one_thread_unless_the_environment_says_otherwise(
-    chosen: str, expected: str
+def test_products_have_one_thread_unless_the_library_was_told_otherwise(
+    chosen: str, late: str, expected: str
 ) -> None:
     environment = {name: text for name, text in os.environ.items() if "NUM_THREADS" not in name}
-    command = [sys.executable, "-c", BLAS, chosen]
+    command = [sys.executable, "-c", BLAS, chosen, late]
     found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert found.stdout.strip() == expected
