@@ -168,6 +168,37 @@ def test_jobs_do_not_change_the_answer(tree: Path) -> None:
     assert len(answers) == 1
 
 
+CRASHING = """
+import os, sys
+from vad.audio import sandbox
+open_audio = sandbox.open_audio
+sandbox.open_audio = lambda *args, **options: (
+    os.abort() if "crash" in options["name"] else open_audio(*args, **options)
+)
+sandbox.serve(*map(int, sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_a_crash_of_the_decoder_costs_that_recording_alone(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, jobs: str
+) -> None:
+    (tree / "b" / "crash.opus").write_bytes((tree / "b" / "talk.opus").read_bytes())
+    monkeypatch.setattr("vad.audio.sandbox._COMMAND", CRASHING)
+    code, out, wrong = vad("detect", "-r", tree, "-f", "csv", "-j", jobs)
+    assert code == 2
+    assert f"{tree}/b/crash.opus: the decoder crashed on it" in wrong
+    assert len({line.split(",")[0] for line in out.splitlines()[1:]}) == 3
+
+
+def test_a_shells_pipes(recording: Path) -> None:
+    """`<(…)` is a descriptor of the process that was started, and of no child of it."""
+    words = f"{sys.executable} -m vad.cli detect <(cat {recording}) <(cat {recording}) -f csv"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len({line.split(",")[0] for line in done.stdout.splitlines()[1:]}) == 2
+
+
 # ---------------------------------------------------------------- writing
 
 

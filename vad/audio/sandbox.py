@@ -253,7 +253,7 @@ class RemoteDecoder:
         """Says why the process doesn't answer."""
         try:
             yield
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             self._check()
             status = self._process.ended()
             if _POSIX and status == -signal.SIGPROF:
@@ -290,6 +290,7 @@ class Sandbox:
     def __init__(self, limits: DecodeLimits = DecodeLimits()) -> None:
         self._limits = limits
         self._idle: DecoderProcess | None = self._spawn()
+        self._lent: DecoderProcess | None = None
 
     def open(
         self,
@@ -334,7 +335,9 @@ class Sandbox:
             raise
 
     def close(self) -> None:
-        """Ends the child."""
+        """Ends the child; from any thread, whatever it is at."""
+        if self._lent is not None:
+            self._lent.kill()
         if self._idle is not None:
             self._idle.close()
             self._idle = None
@@ -358,9 +361,11 @@ class Sandbox:
         if process is not None and not process.alive:
             process.close()
             process = None
-        return process or self._spawn()
+        self._lent = process or self._spawn()
+        return self._lent
 
     def _give_back(self, process: DecoderProcess) -> None:
+        self._lent = None
         if process.idle and process.alive and self._idle is None:
             self._idle = process
         else:

@@ -87,19 +87,19 @@ def detect(
     several = recursive or len(files) > 1
     sink = _sink(recordings, named, output, output_dir, several=several)
 
-    from vad.cli.batch import Listening, detect_all
+    from vad.cli.batch import Batch, Listening
     from vad.detector import Detector
     from vad.inference.arrays import cores
 
     keep = probabilities or plot is not None
     how = Listening(segmentation, listened, keep, encoding, sample_rate)
-    detector = Detector.load(model, device=device)
     found: Segments | None = None
-    for recording, found in detect_all(detector, recordings, how, jobs or cores()):
-        if found is None:
-            failed += 1
-        else:
-            sink.add(recording, found)
+    with Batch(recordings, how, jobs or cores()) as batch:
+        for recording, found in batch.detect(Detector.load(model, device=device)):
+            if found is None:
+                failed += 1
+            else:
+                sink.add(recording, found)
     sink.finish()
     if found is not None and plot is not None:
         from vad.cli.plot import draw

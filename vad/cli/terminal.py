@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -23,9 +24,11 @@ def complain(problem: object, file: str = "") -> None:
     """One line: `vad: file: what is wrong`, the file named once."""
     text = str(problem)
     if isinstance(problem, OSError) and problem.strerror:
-        text, file = problem.strerror, str(problem.filename or file)
-    named = not file or text.startswith((f"{file} ", f"{file}:"))
-    line = text if named else f"{file}: {text}"
+        text, file = problem.strerror, file or str(problem.filename or "")
+    for own in (file, PurePath(file).name):  # messages name the file in their own way
+        if own and text.startswith((f"{own}: ", f"{own} ")):
+            text = text[len(own) :].lstrip(": ")
+    line = f"{file}: {text}" if file else text
     line = line.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
     errors.print(f"vad: {line}", markup=False, highlight=False, soft_wrap=True)
 
