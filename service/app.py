@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import docs, files, logs, ops, problems, realtime, speaches, streams
 from service.page import assets, routes
-from service.security import authorise, take_place
+from service.security import Gate, authorise, take_place
 from service.settings import Settings
 from service.state import Service
 from vad import Detector, __version__
@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
         redirect_slashes=False,  # a redirected upload would have to be sent again
     )
     app.state.service = service
+    app.add_middleware(Gate, settings=service.settings)
     app.add_middleware(logs.RequestContext, service=service)
     problems.install(app)
     _allow_origins(app, service.settings)

@@ -45,10 +45,10 @@ class FileTurns:
         """Waits for the turn of a call, and for its result. From any other thread."""
         return self._thread.submit(self._when_due, call).result()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Finishes what is queued, and takes no more."""
         self._closing = True
-        self._thread.shutdown()
+        self._thread.shutdown(wait)
 
     def _when_due(self, call: Callable[[], T]) -> T:
         # Lateness is forgotten as well: the streams may have gone.

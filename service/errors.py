@@ -5,6 +5,7 @@
     ├── ShuttingDown            the server is on its way out
     ├── Unauthorised            no key, or none that is known
     ├── OriginNotAllowed        a browser's page from elsewhere
+    ├── HostNotAllowed          a name that this server does not have
     ├── UnknownPath             no WebSocket is served there
     ├── TooManyStreams          all places for live streams are taken
     │   └── KeyStreamsTaken     all those of one key
@@ -14,6 +15,7 @@
     ├── InvalidFields           fields that are unknown, ill-typed or repeated; `.errors`
     ├── BodyTooLarge            more bytes than a request may have
     ├── BodyTooSlow             the body stopped arriving
+    ├── StorageFull             no room on disk for what arrives
     ├── TooManyFiles            more files than a request may have
     ├── MalformedBody           a multipart body that does not parse
     ├── UnsupportedMedia        a body of a type that holds no audio
@@ -65,6 +67,10 @@ class Unauthorised(ServiceError):
 
 class OriginNotAllowed(ServiceError):
     """A browser's page from elsewhere."""
+
+
+class HostNotAllowed(ServiceError):
+    """A name that this server does not have."""
 
 
 class UnknownPath(ServiceError):
@@ -125,6 +131,10 @@ class BodyTooLarge(ServiceError):
 
 class BodyTooSlow(ServiceError):
     """The body stopped arriving."""
+
+
+class StorageFull(ServiceError):
+    """No room on disk for what arrives."""
 
 
 class TooManyFiles(ServiceError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -19,6 +19,8 @@ Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 ResponseFormat = Literal["json", "ndjson", "rttm", "srt", "vtt", "csv", "textgrid", "audacity"]
 SEGMENTATION_NAMES = frozenset(field.name for field in fields(Segmentation))
 DEFAULT = PRESETS["default"]
+MAX_FIELDS = 100  # of a request, a form or a message
+TOLD, LONGEST = 10, 64  # mistakes that a client is told of, and characters of a name in one
 
 
 class SegmentationFields(BaseModel):
@@ -166,13 +168,16 @@ def parse_text(model: type[FieldsT], pairs: Iterable[tuple[str, str]]) -> Fields
     Raises:
         InvalidFields: some are unknown, ill-typed or repeated.
     """
-    found = list(pairs)
-    repeated = [n for n, count in Counter(name for name, _ in found).items() if count > 1]
+    grouped: dict[str, list[str]] = {}
+    for name, value in islice(pairs, MAX_FIELDS + 1):
+        grouped.setdefault(name, []).append(value)
+    if sum(map(len, grouped.values())) > MAX_FIELDS:
+        raise InvalidFields(FieldError("", f"there may be {MAX_FIELDS} fields"))
+    repeated = [name for name, given in grouped.items() if len(given) > 1]
     if wrong := [FieldError(n, "given more than once") for n in repeated if n not in model.lists]:
-        raise InvalidFields(*wrong)
+        raise InvalidFields(*wrong[:TOLD])
     values: dict[str, Any] = {
-        name: [v for n, v in found if n == name] if name in model.lists else value
-        for name, value in found
+        name: given if name in model.lists else given[0] for name, given in grouped.items()
     }
     return _validate(model, values, strict=False)
 
@@ -181,8 +186,10 @@ def parse_json(model: type[FieldsT], values: Mapping[str, Any]) -> FieldsT:
     """Fields of a JSON object, where every value has its own type.
 
     Raises:
-        InvalidFields: some are unknown or ill-typed.
+        InvalidFields: some are unknown or ill-typed, or there are too many.
     """
+    if len(values) > MAX_FIELDS:
+        raise InvalidFields(FieldError("", f"there may be {MAX_FIELDS} fields"))
     return _validate(model, values, strict=True)
 
 
@@ -192,7 +199,8 @@ def _validate(model: type[FieldsT], values: Mapping[str, Any], *, strict: bool) 
     except ValidationError as exc:
         # A union or list complains once a member: one message a field is enough.
         named = {_blamed(error): _message(model, error) for error in exc.errors()}
-        raise InvalidFields(*(FieldError(*item) for item in named.items())) from None
+        told = islice(named.items(), TOLD)
+        raise InvalidFields(*(FieldError(name[:LONGEST], why) for name, why in told)) from None
 
 
 def _blamed(error: ErrorDetails) -> str:

@@ -47,6 +47,7 @@ async def detect(request: Request) -> Response:
     service: Service = request.app.state.service
     service.check_ready()
     query = request.query_params.multi_items()
+    service.files.check_room()
     early = parse_text(FileFields, query)  # a mistake here need not wait for the upload
     accept = ", ".join(request.headers.getlist("Accept"))
     stop = Cancellation()

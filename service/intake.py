@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
+from time import monotonic
 from typing import BinaryIO, cast
 from urllib.parse import unquote
 
@@ -26,6 +28,7 @@ from service.errors import (
     FieldError,
     InvalidFields,
     MalformedBody,
+    StorageFull,
     TooManyFiles,
     UnsupportedMedia,
 )
@@ -61,7 +64,8 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
 
     Raises:
         BodyTooLarge: found as soon as the length is declared or the limit is crossed.
-        BodyTooSlow: nothing arrived for `body_idle_s`.
+        BodyTooSlow: nothing arrived for `body_idle_s`, or too little in all.
+        StorageFull: there is no room to keep it.
         ClientGone: the client went before.
         UnsupportedMedia: the body is neither multipart nor of an audio type, or is compressed.
         MalformedBody, TooManyFiles, InvalidFields: a multipart body is at fault.
@@ -70,7 +74,8 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
     limited = _limited(request, settings)
     media_type = _media_type(request)
     if media_type == "multipart/form-data":
-        form = await _form(limited, settings)
+        with _told_if_full():
+            form = await _form(limited, settings)
         try:
             yield _sorted(form)
         finally:
@@ -78,15 +83,26 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
     elif is_raw(request):
         with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
             body = UploadFile(cast(BinaryIO, spool), size=0)
-            async for chunk in limited.stream():
-                await body.write(chunk)
-            await body.seek(0)
+            with _told_if_full():
+                async for chunk in limited.stream():
+                    await body.write(chunk)
+                await body.seek(0)
             yield Intake((body,), ())
     else:
         raise UnsupportedMedia(
             f"{media_type!r} holds no audio: send multipart/form-data with a "
             "file, or the audio itself as audio/* or application/octet-stream"
         )
+
+
+@contextmanager
+def _told_if_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageFull("there is no room for the body: try again later") from None
 
 
 @asynccontextmanager
@@ -205,7 +221,7 @@ def _limited(request: Request, settings: Settings) -> Request:
     too_large = BodyTooLarge(f"a body may have {settings.max_body_bytes} bytes")
     if declared.isdecimal() and int(declared) > settings.max_body_bytes:
         raise too_large
-    received = 0
+    received, started = 0, monotonic()
 
     async def receive() -> Message:
         nonlocal received
@@ -215,6 +231,11 @@ def _limited(request: Request, settings: Settings) -> Request:
         except TimeoutError:
             idle = settings.body_idle_s
             raise BodyTooSlow(f"no byte of the body arrived for {idle:g} s") from None
+        elapsed, rate = monotonic() - started, settings.min_body_bytes_per_s
+        if elapsed > settings.max_body_s:
+            raise BodyTooSlow(f"a body must arrive within {settings.max_body_s:g} s")
+        if received < rate * (elapsed - settings.body_idle_s):
+            raise BodyTooSlow(f"a body must bring {rate:g} bytes a second")
         if message["type"] == "http.disconnect":
             raise ClientGone("the client went before its body had arrived")
         received += len(message.get("body", b""))

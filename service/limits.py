@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from service.errors import ServiceError
@@ -83,6 +84,7 @@ class Quota:
         limit: in all.
         per_key: for each key; None sets no further limit.
         keys: how many keys there are.
+        per_address: for each address, where there are no keys; None leaves a tenth to others.
         full, key_full: raised when a limit is reached.
         shared_dir: where several processes meet; None where this one is alone.
     """
@@ -96,33 +98,50 @@ class Quota:
         key_full: type[ServiceError] | None = None,
         per_key: int | None = None,
         keys: int = 0,
+        per_address: int | None = None,
         shared_dir: Path | None = None,
     ) -> None:
         def places(name: str, number: int) -> Places:
             return Places(number, None if shared_dir is None else shared_dir / f"{name}.places")
 
+        self._places = places
+        self._per_address = limit - limit // 10 if per_address is None else per_address
+        self._of_address: dict[str, Places] = {}
         self._noun, self._limit, self._per_key = noun, limit, per_key
         self._full, self._key_full = full, key_full or full
         self._all = places(noun, limit)
         own = range(keys) if per_key is not None else ()
         self._of_key = {key: places(f"{noun}-key{key}", per_key or 0) for key in own}
 
-    def take(self, key: int | None = None) -> Ticket:
-        """A place among all, and one among the key's.
+    def take(self, key: int | None = None, address: str | None = None) -> Ticket:
+        """A place among all, and one among the key's, or without keys among the address's.
 
         Args:
             key: number of the client's key; None without keys.
+            address: the client's, where it is known.
 
         Raises:
             ServiceError: `key_full` or `full`: none is left.
         """
         held: list[tuple[Places, int]] = []
-        mine = None if key is None else self._of_key.get(key)
+        mine, whose, most = None, "key", self._per_key
+        if key is not None:
+            mine = self._of_key.get(key)
+        elif address is not None and self._per_address < self._limit:
+            mine, whose, most = self._at(address), "address", self._per_address
         if mine is not None:
             if (place := mine.take()) is None:
-                raise self._key_full(f"your key may have {self._per_key} {self._noun} at a time")
+                raise self._key_full(f"your {whose} may have {most} {self._noun} at a time")
             held.append((mine, place))
         if (place := self._all.take()) is None:
             Ticket(tuple(held)).give_back()
             raise self._full(f"all {self._limit} places for {self._noun} are taken")
         return Ticket((*held, (self._all, place)))
+
+    def _at(self, address: str) -> Places:
+        """Those of an address; addresses that hold none are forgotten."""
+        if address not in self._of_address:
+            self._of_address = {a: p for a, p in self._of_address.items() if p.taken}
+            name = sha256(address.encode()).hexdigest()[:16]
+            self._of_address[address] = self._places(f"{self._noun}-{name}", self._per_address)
+        return self._of_address[address]

@@ -19,14 +19,12 @@ def _service(request: Request) -> Service:
     return service
 
 
-@router.head("/healthz/live", include_in_schema=False)
 @router.get("/healthz/live")
 async def live(request: Request) -> Health:
     """The process answers."""
     return Health(status=_service(request).phase.value)
 
 
-@router.head("/healthz/ready", include_in_schema=False)
 @router.get("/healthz/ready")
 async def ready(request: Request) -> Health:
     """New work is welcome: the model is loaded and warm, and the server isn't draining."""

@@ -67,19 +67,21 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.ShuttingDown: ProblemType("shutting-down", 503, "Shutting down", 1012, 1),
     service.Unauthorised: ProblemType("unauthorised", 401, "Not authorised"),
     service.OriginNotAllowed: ProblemType("origin-not-allowed", 403, "Origin not allowed"),
+    service.HostNotAllowed: ProblemType("host-not-allowed", 421, "Host not served here"),
     service.UnknownPath: ProblemType("not-found", 404, "Nothing is served there"),
     service.TooManyStreams: ProblemType("too-many-streams", 503, "Too many streams", 1013, 5),
     service.KeyStreamsTaken: ProblemType(
-        "too-many-streams-of-key", 429, "Too many streams of one key", 1013, 5
+        "too-many-streams-of-key", 429, "Too many streams of one client", 1013, 5
     ),
     service.TooManyRequests: ProblemType("too-many-requests", 503, "Too many requests", 1013, 5),
     service.KeyRequestsTaken: ProblemType(
-        "too-many-requests-of-key", 429, "Too many requests of one key", 1013, 5
+        "too-many-requests-of-key", 429, "Too many requests of one client", 1013, 5
     ),
     service.ClientGone: ProblemType("client-gone", 499, "The client has gone", 1001),
     service.InvalidFields: ProblemType("invalid-parameter", 422, "A parameter is invalid"),
     service.BodyTooLarge: ProblemType("body-too-large", 413, "The body is too large", 1009),
     service.BodyTooSlow: ProblemType("body-too-slow", 408, "The body arrives too slowly"),
+    service.StorageFull: ProblemType("storage-full", 507, "No room for the body", 1013, 30),
     service.TooManyFiles: ProblemType("too-many-files", 413, "Too many files"),
     service.MalformedBody: ProblemType("malformed-body", 400, "The body doesn't parse"),
     service.UnsupportedMedia: ProblemType("unsupported-media", 415, "Unsupported media type"),

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import EventRefused
+from service.fields import LONGEST, MAX_FIELDS
 from service.problems import detail, field_errors, problem_type
 from vad.events import StopReason
 
@@ -184,11 +185,13 @@ def validated(model: type[ModelT], values: Mapping[str, Any], *where: str) -> Mo
     Raises:
         EventRefused: they don't fit; names the first that doesn't.
     """
+    if _fields(values) > MAX_FIELDS:
+        raise EventRefused("invalid_value", f"An event may have {MAX_FIELDS} fields.")
     try:
         return model.model_validate(values)
     except ValidationError as exc:
         error = exc.errors()[0]
-        param = ".".join(map(str, (*where, *error["loc"])))
+        param = ".".join(map(str, (*where, *error["loc"])))[:LONGEST]
         if error["type"] == "extra_forbidden":
             raise EventRefused(
                 "unknown_parameter", f"Unknown parameter: {param!r}.", param
@@ -198,6 +201,17 @@ def validated(model: type[ModelT], values: Mapping[str, Any], *where: str) -> Mo
             raise EventRefused("missing_required_parameter", message, param) from None
         code = "invalid_type" if error["type"].endswith("_type") else "invalid_value"
         raise EventRefused(code, f"Invalid {param!r}: {error['msg']}.", param) from None
+
+
+def _fields(values: Mapping[str, Any]) -> int:
+    """Of an object and of those in it, lists aside; no more are counted than may be."""
+    found, left = 0, [values]
+    while left and found <= MAX_FIELDS:
+        each = left.pop()
+        found += len(each)
+        if found <= MAX_FIELDS:
+            left += [value for value in each.values() if isinstance(value, dict)]
+    return found
 
 
 def decode(text: str) -> ClientEvent:

@@ -45,17 +45,18 @@ class StreamRegistry:
         self._here[stream] = None
         self._changed()
 
-    def admit(self, stream: LiveStream, key: int | None = None) -> None:
+    def admit(self, stream: LiveStream, key: int | None = None, address: str | None = None) -> None:
         """Gives a stream its place.
 
         Args:
             stream: that asks.
             key: number of its client's key; None without keys.
+            address: its client's, where it is known.
 
         Raises:
-            TooManyStreams: none is left, in all or for this key.
+            TooManyStreams: none is left, in all or for this client.
         """
-        self._here[stream] = self._quota.take(key)
+        self._here[stream] = self._quota.take(key, address)
         self._changed()
 
     def release(self, stream: LiveStream) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
+import sys
 from collections.abc import AsyncIterator, Sequence
 from hashlib import sha256
 from hmac import compare_digest
+from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,12 +17,14 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import OriginNotAllowed, Unauthorised
+from service.errors import HostNotAllowed, OriginNotAllowed, Unauthorised
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 _PORTS = {"http": 80, "https": 443}
+_HOST_PORT = re.compile(r":\d*$")
 _BEARER = HTTPBearer(auto_error=False, description="one of the server's keys")
 
 
@@ -70,21 +76,34 @@ def bearer(connection: HTTPConnection) -> str | None:
     return text if scheme.lower() == "bearer" and text else None
 
 
+def address(connection: HTTPConnection) -> str | None:
+    """Where a client is, if that is known."""
+    return None if connection.client is None else connection.client.host
+
+
 def check_origin(connection: HTTPConnection, allowed: Sequence[str]) -> None:
-    """Keeps pages from elsewhere from opening WebSockets in the name of a browser's user.
+    """Keeps pages from elsewhere from using the server in the name of a browser's user.
 
     Args:
-        connection: with its headers; without `Origin` it comes from no browser.
+        connection: with its headers; without `Origin` and `Sec-Fetch-Site` it comes from no
+            browser.
         allowed: origins besides the server's own; `*` is all.
 
     Raises:
         OriginNotAllowed: the page is neither from here nor from one of them.
     """
-    origin = connection.headers.get("Origin")
-    if origin is None or "*" in allowed or origin.lower() in allowed:
+    headers = connection.headers
+    origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
+    # Browsers alone can say the latter, and `none` is the user's own doing.
+    if "*" in allowed or site in ("same-origin", "none"):
+        return
+    if origin is None:
+        harmless = connection.scope.get("method") in ("GET", "HEAD", "OPTIONS")
+        if site == "cross-site" and not harmless:  # a link may lead here, a form may not
+            raise OriginNotAllowed("pages from elsewhere may not use this server")
         return
     page = _origin(origin)
-    here = page and _origin(f"{page[0]}://{connection.headers.get('Host', '')}")
+    here = page and _origin(f"{page[0]}://{headers.get('Host', '')}")
     if page is None or page not in (here, *map(_origin, allowed)):
         raise OriginNotAllowed(f"pages of {origin[:100]} may not use this server")
 
@@ -97,6 +116,62 @@ def _origin(text: str) -> tuple[str, str, int | None] | None:
     except ValueError:
         return None
     return (parts.scheme, parts.hostname, port) if parts.hostname else None
+
+
+def check_host(connection: HTTPConnection, settings: Settings) -> None:
+    """Keeps pages whose name was made to mean this machine (DNS rebinding) from being its own.
+
+    A browser takes such a page for one of the server's, so that only `Host` tells. It holds a
+    name then; who asks for an address has not been misled.
+
+    Raises:
+        HostNotAllowed: the server has no such name.
+    """
+    allowed = settings.allowed_hosts
+    if "*" in allowed or not (allowed or settings.is_local):
+        return
+    name = _HOST_PORT.sub("", connection.headers.get("Host", "")).lower()
+    if not name or name in (*allowed, settings.host.lower(), "localhost"):
+        return
+    if name.endswith(".localhost") or any(
+        other.startswith("*.") and name.endswith(other[1:]) for other in allowed
+    ):
+        return
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        hint = "add it to VAD_ALLOWED_HOSTS if it is this server's name"
+        raise HostNotAllowed(f"{name[:100]} is not served here: {hint}") from None
+
+
+class Gate:
+    """ASGI middleware: lets in requests that name this server and come from no page elsewhere.
+
+    WebSockets are let in by `live.connection`, which can tell them why not.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self._settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            connection = HTTPConnection(scope)
+            check_host(connection, self._settings)
+            check_origin(connection, self._settings.allowed_origins)
+            if scope["method"] == "HEAD":  # as GET, of which servers send the head alone
+                inner = {**scope, "method": "GET"}
+                try:
+                    return await self.app(inner, receive, send)
+                finally:
+                    scope["route"] = inner.get("route")  # for the log
+        await self.app(scope, receive, send)
+
+
+def hide_environment() -> None:
+    """Keeps other processes of the same user, such as decoders, from reading the keys in ours."""
+    if sys.platform == "linux":
+        pr_set_dumpable = 4
+        ctypes.CDLL(None).prctl(pr_set_dumpable, 0, 0, 0, 0)
 
 
 async def authorise(
@@ -117,7 +192,7 @@ async def take_place(request: Request) -> AsyncIterator[None]:
         TooManyRequests: none is left.
     """
     service = request.app.state.service
-    ticket = service.requests.take(getattr(request.state, "key", None))
+    ticket = service.requests.take(getattr(request.state, "key", None), address(request))
     service.metrics.open_requests.inc()
     try:
         yield

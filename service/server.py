@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -23,7 +24,7 @@ from service import logs
 from service.app import create_app
 from service.http.protocol import HttpProtocol
 from service.live.websockets import Allowance, WebSocketProtocol
-from service.security import warn_if_open
+from service.security import hide_environment, warn_if_open
 from service.settings import Settings
 from service.state import Service, load
 from service.supervisor import STARTUP_FAILURE, Supervisor
@@ -40,11 +41,20 @@ class Server(uvicorn.Server):
     uvicorn's own shutdown closes every WebSocket with 1012 at once, so what the application
     had to say last would be lost. Draining first leaves it none to close. Requests in flight
     get what is left of `shutdown_grace_s`, in whole seconds and at least one.
+
+    Attributes:
+        alone: whether the process is the server's, so that a second signal may end it at once.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self.alone = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and self.alone:
+            os._exit(128 + sig)
+        super().handle_exit(sig, frame)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         # uvicorn raises a captured signal once more when it is done, which would make the orderly
@@ -52,6 +62,9 @@ class Server(uvicorn.Server):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: None)
         super().run(sockets)
+        if self.alone and self._service.stuck:
+            sys.stdout.flush()
+            os._exit(1)  # Python would wait for the threads
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         started = time.monotonic()
@@ -128,13 +141,18 @@ def serve(**overrides: Any) -> None:
         settings = Settings(**overrides)
     except ValidationError as exc:
         error = exc.errors()[0]
-        raise ParameterError(f"VAD_{error['loc'][0]}".upper(), error["msg"]) from None
+        name = error["loc"][0] if error["loc"] else "api_keys_file"
+        raise ParameterError(f"VAD_{name}".upper(), error["msg"]) from None
+    if settings.api_keys:
+        hide_environment()
     logs.configure(settings)
     logs.configure_stdlib(settings)
     warn_if_open(settings)
     if settings.workers == 1:
         # Loaded here rather than by the lifespan, where a failure would come out as a traceback.
-        create_server(settings, load(settings)).run()
+        server = create_server(settings, load(settings))
+        server.alone = True
+        server.run()
         return
     weights.load(settings.model)  # so that what is wrong with them is told once
     listener = _config("service:create_app", settings).bind_socket()
@@ -158,7 +176,11 @@ def work(settings: Settings, listener: socket.socket) -> None:
     except VadError as exc:
         log.error("worker_failed", reason=str(exc))
         sys.exit(STARTUP_FAILURE)
-    create_server(settings, detector).run([listener])
+    if settings.api_keys:
+        hide_environment()
+    server = create_server(settings, detector)
+    server.alone = True
+    server.run([listener])
 
 
 def _end_with_parent() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from service.errors import (
@@ -22,7 +23,15 @@ from service.errors import (
     Unauthorised,
     UnknownMessage,
 )
-from service.fields import SEGMENTATION_NAMES, StreamFields, check_model, parse_json, parse_text
+from service.fields import (
+    LONGEST,
+    SEGMENTATION_NAMES,
+    TOLD,
+    StreamFields,
+    check_model,
+    parse_json,
+    parse_text,
+)
 from service.ledger import Ledger
 from service.messages import (
     ServerMessage,
@@ -242,7 +251,8 @@ class StreamSession:
         if kind == "auth":
             return self._auth(values)
         if values:
-            raise InvalidFields(*(FieldError(name, f"{kind} has no fields") for name in values))
+            told = islice(values, TOLD)
+            raise InvalidFields(*(FieldError(n[:LONGEST], f"{kind} has no fields") for n in told))
         if kind == "end":
             return self._end()
         if self._stream is None or kind == "keepalive":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vad.config import DEFAULT_MODEL
@@ -41,7 +42,32 @@ def _root_path(value: str) -> str:
     return value
 
 
-Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+def _keys(value: object) -> object:
+    found = _split(value)
+    if isinstance(value, str) and value and not found:
+        raise ValueError("holds no key: leave it out where all may come in")
+    return found
+
+
+def _key(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < SHORTEST_KEY:
+        raise ValueError(f"a key must have {SHORTEST_KEY} characters or more")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:.]+\]", value):
+        raise ValueError(f"{value!r} is no name: write example.org, *.example.org or *")
+    return value.lower()
+
+
+SHORTEST_KEY = 6
+Keys = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_key)], ...], NoDecode, BeforeValidator(_keys)
+]
+Hosts = Annotated[
+    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_split)
+]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
 ]
@@ -72,6 +98,14 @@ class Settings(BaseSettings):
     api_keys: Keys = Field(
         default=(), description="any of them lets a client in; comma-separated; none: all may"
     )
+    api_keys_file: Path | None = Field(
+        default=None, description="a file with further keys, such as a secret of Docker's"
+    )
+    allowed_hosts: Hosts = Field(
+        default=(),
+        description="names in Host, *.example.org among them; comma-separated; none: localhost "
+        "where only this machine can reach it, else all; * is all; addresses always are",
+    )
     allowed_origins: Origins = Field(
         default=(),
         description="of browsers' pages from elsewhere (CORS, WebSocket); comma-separated, or *",
@@ -91,7 +125,10 @@ class Settings(BaseSettings):
     model: str = Field(default=DEFAULT_MODEL, description="name or path of the weights")
     device: str = Field(default="auto", description="cpu, cuda, cuda:0, … or auto")
     file_workers: int = Field(
-        default=1, ge=1, description="files that are decoded at the same time"
+        default=8, ge=1, description="files under way at the same time, which take turns"
+    )
+    max_waiting_files: int = Field(
+        default=32, ge=0, description="requests beyond these that wait; then 503"
     )
 
     max_body_bytes: int = Field(default=2**31, ge=1, description="of one HTTP request")
@@ -111,6 +148,10 @@ class Settings(BaseSettings):
         description="analysed while they arrive (ndjson); further ones are stored first",
     )
     body_idle_s: float = Field(default=30, gt=0, description="longest pause while a body arrives")
+    min_body_bytes_per_s: float = Field(
+        default=100, ge=0, description="that a body must bring on average, after such a pause"
+    )
+    max_body_s: float = Field(default=8 * HOUR, gt=0, description="for a body to arrive")
 
     head_timeout_s: float = Field(
         default=10, gt=0, description="for a connection's next request, from its first byte"
@@ -126,12 +167,18 @@ class Settings(BaseSettings):
     max_requests_per_key: int | None = Field(
         default=None, ge=1, description="of these, by one key; None: all"
     )
+    max_requests_per_address: int | None = Field(
+        default=None, ge=1, description="of these, without keys; None: nine tenths of all"
+    )
 
     max_streams: int = Field(
         default=100, ge=1, description="open at the same time, in all processes"
     )
     max_streams_per_key: int | None = Field(
         default=None, ge=1, description="of these, by one key; None: all"
+    )
+    max_streams_per_address: int | None = Field(
+        default=None, ge=1, description="of these, without keys; None: nine tenths of all"
     )
     auth_timeout_s: float = Field(
         default=10, gt=0, description="for a stream to send its key in a message"
@@ -145,6 +192,9 @@ class Settings(BaseSettings):
     max_stream_s: float = Field(
         default=8 * HOUR, gt=0, description="seconds of audio of one stream"
     )
+    max_stream_open_s: float = Field(
+        default=24 * HOUR, gt=0, description="by the clock, of one stream, however little it says"
+    )
     max_stream_lead_s: float = Field(
         default=4 * HOUR, gt=0, description="of a stream's audio over the clock"
     )
@@ -157,6 +207,21 @@ class Settings(BaseSettings):
     )
 
     shutdown_grace_s: float = Field(default=10, ge=0, description="from SIGTERM to exit")
+
+    @model_validator(mode="after")
+    def _add_keys_of_file(self) -> Settings:
+        if self.api_keys_file is None:
+            return self
+        try:
+            lines = self.api_keys_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as exc:
+            raise ValueError(f"VAD_API_KEYS_FILE can't be read: {exc}") from None
+        found = [_key(SecretStr(key)) for line in lines for key in line.split(",") if key.strip()]
+        if not found:
+            raise ValueError("VAD_API_KEYS_FILE holds no key")
+        keys = tuple(SecretStr(key.get_secret_value().strip()) for key in found)
+        object.__setattr__(self, "api_keys", (*self.api_keys, *keys))  # frozen for all others
+        return self
 
     @property
     def is_local(self) -> bool:

@@ -83,6 +83,7 @@ async def timestamps(request: Request) -> Response:
     """
     service: Service = request.app.state.service
     service.check_ready()
+    service.files.check_room()
     if not request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("send the file as multipart/form-data")
     query = request.query_params.multi_items()

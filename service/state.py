@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 # segments as text while the network, each of whose layers waits anew, is to run. Python's own
 # 5 ms would add up to a quarter of a second for one step.
 SWITCH_S = 0.0002
+KEPT = 2  # processes that wait for files to decode; further ones start when they are needed
+STOP_S = 2.0  # what threads get to end, once their work is cancelled
 
 
 def load(settings: Settings) -> Detector:
@@ -73,17 +75,19 @@ class Service:
         hub: runs the network for live streams.
         file_turns: and for files, in between.
         phase: what the app is ready for.
+        stuck: whether threads were left behind that may never end.
     """
 
     def __init__(self, settings: Settings, detector: Detector | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.phase = Phase.STARTING
+        self.phase, self.stuck = Phase.STARTING, False
         self.keys = Keyring(settings.api_keys)
         self.requests = Quota(
             "requests",
             settings.max_requests,
             per_key=settings.max_requests_per_key,
+            per_address=settings.max_requests_per_address,
             keys=len(self.keys),
             full=TooManyRequests,
             key_full=KeyRequestsTaken,
@@ -93,6 +97,7 @@ class Service:
             "streams",
             settings.max_streams,
             per_key=settings.max_streams_per_key,
+            per_address=settings.max_streams_per_address,
             keys=len(self.keys),
             full=TooManyStreams,
             key_full=KeyStreamsTaken,
@@ -140,12 +145,12 @@ class Service:
             ModelError, ParameterError: as `load`.
         """
         settings = self.settings
-        self.files = Workers("files", settings.file_workers)
+        self.files = Workers("files", settings.file_workers, settings.max_waiting_files)
         self.bodies = Workers("bodies", max(1, settings.max_live_bodies))
         self.live_bodies = Places(settings.max_live_bodies)
         if self._loaded is None:
             self._loaded = await self.files.run(Cancellation(), partial(load, settings))
-        self.decoders = DecodePool(settings.file_workers, limits_of(settings))
+        self.decoders = DecodePool(min(KEPT, settings.file_workers), limits_of(settings))
         self._detector = detector = self._loaded
         self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere())
         self.file_turns = FileTurns(self.hub)
@@ -173,11 +178,14 @@ class Service:
         await self.streams.drain(why, self.settings.shutdown_grace_s)
 
     async def stop(self) -> None:
-        """Drains, then ends the threads."""
+        """Drains, then ends the threads; what still works is cancelled, and not waited for."""
         await self.drain()
-        self.files.close()
-        self.bodies.close()
-        self.file_turns.close()
+        why = ShuttingDown("the server is shutting down and could not finish this request")
+        ended = [await workers.close(why, STOP_S / 2) for workers in (self.files, self.bodies)]
+        self.stuck = not all(ended)
+        if self.stuck:
+            log.warning("threads_abandoned")
+        self.file_turns.close(wait=not self.stuck)
         self.hub.close()
         self.decoders.close()
         log.info("stopped")

@@ -8,11 +8,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 
-from service.errors import ClientGone
+from service.errors import ClientGone, TooManyRequests
 
 T = TypeVar("T")
 
@@ -60,10 +60,19 @@ class Workers:
     Args:
         name: of the threads.
         threads: their number.
+        most_waiting: jobs for which there is no thread yet; None sets no limit.
     """
 
-    def __init__(self, name: str, threads: int = 1) -> None:
+    def __init__(self, name: str, threads: int = 1, most_waiting: int | None = None) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._name, self._threads, self._most_waiting = name, threads, most_waiting
+        self._under_way: set[tuple[Future[Any], Cancellation]] = set()
+
+    def check_room(self) -> None:
+        """Raises TooManyRequests if too many wait already."""
+        waiting = len(self._under_way) - self._threads
+        if self._most_waiting is not None and waiting >= self._most_waiting:
+            raise TooManyRequests(f"{waiting} {self._name} wait already")
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Queues a call with the caller's context, so that its log records carry the request."""
@@ -78,6 +87,8 @@ class Workers:
         """
         future = self.submit(call)
         waiter = asyncio.wrap_future(future)
+        entry = (future, cancellation)
+        self._under_way.add(entry)
         try:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
@@ -87,10 +98,23 @@ class Workers:
                     await asyncio.wait([waiter])
                 waiter.exception()  # read, so that asyncio doesn't report it as lost
             raise
+        finally:
+            self._under_way.discard(entry)
 
-    def close(self) -> None:
-        """Waits for what is queued and ends the threads."""
-        self._pool.shutdown()
+    async def close(self, why: Exception, patience_s: float) -> bool:
+        """Cancels what is queued or under way, and ends the threads.
+
+        Returns:
+            Whether they have ended in time; those that have not are left to themselves.
+        """
+        for _, cancellation in list(self._under_way):
+            cancellation.cancel(why)
+        self._pool.shutdown(wait=False)
+        unfinished = [asyncio.wrap_future(future) for future, _ in self._under_way]
+        if unfinished:  # by waiting here the loop goes on, without which no thread might end
+            _, late = await asyncio.wait(unfinished, timeout=patience_s)
+            return not late
+        return True
 
 
 class Relay(Generic[T]):

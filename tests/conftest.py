@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vad import Detector
+
+
+@pytest.fixture(scope="session", autouse=True)
+def name_of_the_test_client() -> Iterator[None]:
+    """Starlette's test client calls the server so; see `service.security.check_host`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAD_ALLOWED_HOSTS", "testserver")
+        yield
 
 
 @pytest.fixture(scope="session")

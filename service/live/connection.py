@@ -23,12 +23,12 @@ import structlog
 from fastapi import WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
-from service.errors import StreamIdle, StreamStalled, TooManyMessages
+from service.errors import StreamIdle, StreamStalled, StreamTooLong, TooManyMessages
 from service.live.session import LiveSession, MessageT
 from service.live.websockets import SHORT_CUT, Receiver
 from service.metrics import StreamMeter
 from service.protocol import StreamLimits
-from service.security import check_origin
+from service.security import address, check_host, check_origin
 from vad.events import StopReason
 from vad.inference.signal import Audio, Frames, Signal
 
@@ -157,9 +157,10 @@ class Connection(ABC, Generic[MessageT]):
             ServiceError: it may not come in.
         """
         self._service.check_ready()
+        check_host(self._websocket, self._service.settings)
         check_origin(self._websocket, self._service.settings.allowed_origins)
         key = await self._authenticate()
-        self._service.streams.admit(self, key)
+        self._service.streams.admit(self, key, address(self._websocket))
         self._tell(self._session.open(self._websocket.query_params.multi_items()))
         self._admitted = True
         self._news.set()
@@ -185,9 +186,14 @@ class Connection(ABC, Generic[MessageT]):
         limit = self._limits.stream_idle_s if patience_s is None else patience_s
         while True:
             # Audio takes the short cut and only moves `_heard`: nobody wakes up for it.
-            left = self._heard + limit - perf_counter()
+            now = perf_counter()
+            left = self._heard + limit - now
             if left <= 0:
                 raise StreamIdle(f"no message for {limit:g} s")
+            most = self._service.settings.max_stream_open_s
+            left = min(left, self._opened + most - now)
+            if left <= 0:
+                raise StreamTooLong(f"a stream may be open for {most:g} s")
             try:
                 # Not by `wait_for`, which in Python 3.11 loses a cancellation that comes together
                 # with a message.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +21,10 @@ LINGER_S = 20.0
 # before everybody else gets a turn, and data is cut so that few more can be in one piece.
 FRAMES_A_TURN, TURN_S = 256, 0.008
 PIECE = 2048  # bytes
+
+# uvicorn says of each connection what was asked for, query and all: there may be secrets in it.
+_LOGGER = logging.getLogger("uvicorn.error.websockets")
+_LOGGER.setLevel(logging.WARNING)
 
 
 class Receiver(Protocol):
@@ -88,6 +93,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, allowance: Allowance, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = _LOGGER
         self._allowance = allowance
         self._unread = bytearray()
         self._receiver: Receiver | None = None

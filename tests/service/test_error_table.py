@@ -47,7 +47,7 @@ def torn(client: TestClient) -> Any:
 REQUESTS: dict[str, tuple[dict[str, Any], Request, int]] = {
     "undecodable-audio": ({}, post(content=b"text"), 400),
     "malformed-body": ({}, torn, 400),
-    "unauthorised": ({"api_keys": "k"}, post(), 401),
+    "unauthorised": ({"api_keys": "a-key-of-ours"}, post(), 401),
     "not-acceptable": ({}, post(headers={"Accept": "image/png"}), 406),
     "body-too-large": ({"max_body_bytes": 100}, post(), 413),
     "audio-too-long": ({"max_audio_s": 1}, post(content=SECONDS), 413),
@@ -125,7 +125,7 @@ STREAMS: dict[str, tuple[dict[str, Any], str, Provoke, int | None]] = {
     "invalid-parameter": ({}, f"{STREAM}?channels=1", lines(), 1008),
     "malformed-message": ({}, STREAM, lines("{"), 1007),
     "message-too-large": ({"max_message_bytes": 10}, STREAM, lines(bytes(11)), 1009),
-    "unauthorised": ({"api_keys": "k"}, STREAM, lines({"type": "end"}), 1008),
+    "unauthorised": ({"api_keys": "a-key-of-ours"}, STREAM, lines({"type": "end"}), 1008),
     "stream-idle": ({"stream_idle_s": 0.05}, STREAM, lines(), 1008),
     "stream-too-long": ({"max_stream_s": 0.1}, STREAM, lines(LOUD_PCM), 1008),
     "stream-too-fast": ({"max_stream_lead_s": 0.1}, STREAM, lines(LOUD_PCM), 1008),

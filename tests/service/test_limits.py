@@ -29,7 +29,7 @@ from .conftest import (
 )
 
 ROUTE = "/v1/vad/stream"
-ALPHA, BETA = ({"Authorization": f"Bearer {key}"} for key in ("alpha", "beta"))
+ALPHA, BETA = ({"Authorization": f"Bearer {key}"} for key in ("alpha-key", "beta-key"))
 OTHER_PROCESS = """
 import fcntl, sys, time
 file = open(sys.argv[1], "r+")
@@ -150,7 +150,9 @@ def test_request_limit(client: TestClient, detector: EnergyDetector) -> None:
     assert client.post("/v1/vad", content=SPEECH_WAV).status_code == 200
 
 
-@pytest.mark.parametrize("settings", [{"max_requests_per_key": 1, "api_keys": "alpha,beta"}])
+@pytest.mark.parametrize(
+    "settings", [{"max_requests_per_key": 1, "api_keys": "alpha-key,beta-key"}]
+)
 @pytest.mark.parametrize("detector", [EnergyDetector(Gate())])
 def test_request_limit_of_a_key(client: TestClient, detector: EnergyDetector) -> None:
     gate: Any = detector._engine
@@ -175,7 +177,7 @@ def test_a_place_is_held_until_the_last_line(client: TestClient) -> None:
     assert client.post("/v1/vad", content=SPEECH_WAV).status_code == 200
 
 
-@pytest.mark.parametrize("settings", [{"max_streams_per_key": 2, "api_keys": "alpha,beta"}])
+@pytest.mark.parametrize("settings", [{"max_streams_per_key": 2, "api_keys": "alpha-key,beta-key"}])
 def test_stream_limit_of_a_key(client: TestClient) -> None:
     with ExitStack() as stack:
         for headers in (ALPHA, ALPHA, BETA):

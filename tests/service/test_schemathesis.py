@@ -16,7 +16,7 @@ from service import Settings, create_app
 
 from .conftest import EnergyDetector, pattern, running, wav
 
-KEY = "a-key"
+KEY = "a-key-of-ours"
 CONFIG: dict[str, Any] = {
     "headers": {"Authorization": f"Bearer {KEY}"},
     "generation": {"deterministic": True, "database": "none"},

@@ -91,7 +91,7 @@ def test_a_handshake_at_sigterm_is_told_of_the_restart(
 
 def test_a_client_that_has_yet_to_give_its_key_is_told_of_the_restart() -> None:
     with (
-        running(api_keys="alpha") as (server, port),
+        running(api_keys="alpha-key") as (server, port),
         connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client,
     ):
         until(lambda: len(server.server_state.tasks) == 1)
