@@ -5,17 +5,21 @@
 ```bash service   run against a service started here
 ```bash data      needs training data: its commands and options are checked, not run
 ```python onnx    needs an exported model: run by test_export.py
+```python spark   needs pyspark and Java: run where they are installed
+```python dask    needs dask: run where it is installed
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -69,6 +73,20 @@ def execute(block: Block, environment: dict[str, str]) -> str:
 @pytest.mark.parametrize("block", [b for b in BLOCKS if not b.needs], ids=str)
 def test_block_runs(block: Block) -> None:
     execute(block, dict(os.environ))
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs in ("spark", "dask")], ids=str)
+def test_recipes_for_clusters_run_on_one_machine(block: Block) -> None:
+    for package in ("pyarrow", {"spark": "pyspark"}.get(block.needs, block.needs)):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    if block.needs == "spark" and shutil.which("java") is None:
+        pytest.skip("Java is not installed")
+    # As they are: warnings of Spark's and Dask's own are not ours.
+    text = f"import warnings; warnings.simplefilter('default')\n{block.text}"
+    here = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+    out = execute(replace(block, text=text), {**os.environ, **here, "PYTHONPATH": str(ROOT)})
+    assert "speech.mp3" in out
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +154,7 @@ def test_options_of_blocks_that_need_data_exist(block: Block) -> None:
 
 def test_every_block_has_a_known_need_and_every_link_leads_somewhere() -> None:
     assert len(BLOCKS) >= 8
-    assert {b.needs for b in BLOCKS} <= {"", "install", "service", "data", "onnx"}
+    assert {b.needs for b in BLOCKS} <= {"", "install", "service", "data", "onnx", "spark", "dask"}
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

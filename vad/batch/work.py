@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
+from vad import weights
 from vad.audio import Channels, open_audio
 from vad.batch.storage import Folder, fetch, local_path, relative_name
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.detector import Detector
+from vad.engine import Engine
 from vad.errors import ModelError, OutputError
 from vad.formats import render
 from vad.segments import Segments
@@ -93,7 +95,10 @@ class Worker:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._detector = Detector.load(work.model, device=work.device)
+        model = weights.load(work.model)
+        # In one thread, for there is a worker for each core.
+        engine = Engine(model, work.device, threads=1)
+        self._detector = Detector(model, work.device).using(engine)
         if work.sha256 not in (None, self._detector.sha256):
             raise ModelError(
                 f"{work.model} on {socket.gethostname()} is {self._detector.sha256:.12}…, "
