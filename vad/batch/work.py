@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
-from vad import weights
 from vad.audio import Channels, open_audio
 from vad.batch.storage import Folder, fetch, local_path, relative_name
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.detector import Detector
-from vad.engine import Engine
 from vad.errors import ModelError, OutputError
 from vad.formats import render
+from vad.inference.engine import Engine
+from vad.nn import weights
 from vad.segments import Segments
 
 Row = dict[str, Any]
