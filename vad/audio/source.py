@@ -114,14 +114,20 @@ def read(
     """Decodes everything at once, as it is.
 
     Args:
-        source, sample_rate, encoding: as for `open_audio`.
+        source: a path, the bytes of a file, a binary file object, or an array, [samples] or
+            [samples, channels].
+        sample_rate: Hz; needed for arrays and with `encoding`.
+        encoding: headerless mono PCM: pcm_s16le, pcm_f32le, mulaw or alaw.
 
     Returns:
         [samples] float32, of several channels [samples, channels], and the sample rate in Hz:
         what `Detector.detect` and `Segments.cut` take.
 
     Raises:
-        As `open_audio`.
+        DecodeError: nothing in the source can be decoded.
+        UnsupportedAudio: its rate or number of channels is out of range.
+        ParameterError: an argument does not fit the source.
+        OSError: the file does not exist, is a directory or may not be read.
     """
     with open_audio(source, sample_rate=sample_rate, encoding=encoding) as reader:
         channels = reader.info.channels

@@ -98,7 +98,8 @@ class AsyncStream:
         which the iteration can go on.
 
         Raises:
-            As `send`.
+            StreamLost, Refused, ConnectionFailed: the stream is over.
+            StreamClosed: after `end`, or outside the `with` block.
         """
         connection = await self._current()
         if await self._delivered(connection, _message("session.update", **thresholds)):

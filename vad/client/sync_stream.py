@@ -90,7 +90,8 @@ class Stream:
         which the iteration can go on.
 
         Raises:
-            As `send`.
+            StreamLost, Refused, ConnectionFailed: the stream is over.
+            StreamClosed: after `end`, or outside the `with` block.
         """
         self._run(self._stream.update(**thresholds))
 
@@ -114,7 +115,8 @@ class Stream:
         """The events that have arrived, without waiting.
 
         Raises:
-            As the iteration does; events that came before an error are returned before it.
+            StreamLost: the stream broke off.
+            Refused: the service said no. Events that came before are returned before.
         """
 
         async def poll() -> list[Event]:
