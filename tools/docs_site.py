@@ -21,6 +21,15 @@ CARDS = {path.parent.name: path for path in sorted(ROOT.glob("models/*/README.md
 _METHODS = ("get", "post", "put", "delete")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """A page that has no place yet comes last, rather than being unreachable."""
+    placed = str(config.nav)
+    others = [p.name for p in sorted((ROOT / "docs").glob("*.md")) if f"'{p.name}'" not in placed]
+    if others:
+        config.nav = [*(config.nav or []), {"More": others}]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that docs/ does not hold."""
     made = {
