@@ -38,9 +38,21 @@ _COUNTED = {"wav", "w64", "aiff", "au", "caf"}
 # Containers whose header states the stream's duration, so that FFmpeg need not estimate it
 # from bit rate and file size.
 _DECLARES_DURATION = _COUNTED | {"mov", "flac"}
-# Bare frames one after the other, by what each begins with (bits that are set): timestamps are
-# no more than a count of the frames before, and what lies between them is not audio.
-_BARE = {"mp3": b"\xff\xe0", "aac": b"\xff\xf0", "ac3": b"\x0b\x77", "eac3": b"\x0b\x77"}
+# Bare frames one after the other, by what each begins with (bits that are set; none if that
+# differs): timestamps are no more than a count of the frames before, and what lies between them
+# is not audio.
+_BARE = {
+    "mp3": b"\xff\xe0",
+    "aac": b"\xff\xf0",
+    "loas": b"\x56\xe0",
+    "ac3": b"\x0b\x77",
+    "eac3": b"\x0b\x77",
+    "dts": b"",
+    "mlp": b"",
+    "truehd": b"",
+}
+# FFmpeg's decoders of these label a frame with the format of the one before.
+_LATE_LABELS = {"mp1", "mp2", "mp3"}
 # Where the header tells what the encoder added at the end, and what that is at most, in samples.
 # FFmpeg knows it too, but does not cut it off a pipe.
 _PADDED = {"mp3": 4095, "mov": 2048}
@@ -90,6 +102,7 @@ class AvDecoder:
         self._head = head
         self._bytes = _Bytes(file, head, name, start)
         self._container, self._stream = _open(self._bytes)
+        self._late_labels = self._stream.codec_context.codec.canonical_name in _LATE_LABELS
         try:
             frames = self._decode()
             first = next(frames, None)
@@ -193,7 +206,11 @@ class AvDecoder:
                 if self._is_audio(packet):
                     self._lost += _seconds(packet)
                 continue
-            yield from (f for f in frames if isinstance(f, AudioFrame) and f.samples)
+            for frame in frames:
+                if isinstance(frame, AudioFrame) and frame.samples:
+                    if self._late_labels:
+                        frame.sample_rate = self._stream.codec_context.sample_rate
+                    yield frame
 
     def _next_link(self) -> bool:
         """Goes on with the next of chained Ogg streams, which FFmpeg won't if it is unlike."""
