@@ -302,6 +302,28 @@ def test_a_reader_that_has_had_enough_is_no_error(recording: Path) -> None:
     assert (done.stdout, done.stderr) == (b"{", b"")
 
 
+def test_a_meter_on_the_terminal_takes_nothing_from_standard_output(recording: Path) -> None:
+    pty = pytest.importorskip("pty", reason="there are no terminals here")
+    ours, theirs = pty.openpty()
+    copy = recording.with_name("again.opus")
+    copy.write_bytes(recording.read_bytes())
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    process = start("detect", recording, copy, "-f", "csv", stderr=theirs, env=environment)
+    os.close(theirs)
+    assert process.stdout is not None
+    with process.stdout as out, open(ours, "rb", buffering=0) as terminal:
+        lines, shown = out.read().splitlines(), b""
+        try:
+            while data := terminal.read(4096):
+                shown += data
+        except OSError:  # how Linux ends a terminal
+            pass
+    assert process.wait() == 0
+    assert len(lines) > 10
+    assert b"of 2" in shown
+    assert b"non_speech" not in shown
+
+
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, recording: Path) -> None:
     """One recording gets done, the other is a pipe that never says anything."""
     endless, folder, whole = tmp_path / "endless.wav", tmp_path / "out", tmp_path / "all.json"

@@ -87,7 +87,7 @@ def detect(
     several = recursive or len(files) > 1
     sink = _sink(recordings, named, output, output_dir, several=several)
 
-    from vad.cli.batch import Batch, Listening
+    from vad.cli.parallel import Batch, Listening
     from vad.detector import Detector
     from vad.inference.arrays import cores
 
@@ -95,7 +95,8 @@ def detect(
     how = Listening(segmentation, listened, keep, encoding, sample_rate)
     found: Segments | None = None
     with Batch(recordings, how, jobs or cores()) as batch:
-        for recording, found in batch.detect(Detector.load(model, device=device)):
+        detector = Detector.load(model, device=device)
+        for recording, found in batch.detect(detector, drawn=not sink.scrolls):
             if found is None:
                 failed += 1
             else:
@@ -144,6 +145,11 @@ def _check(
 
 
 class _Sink(Protocol):
+    @property
+    def scrolls(self) -> bool:
+        """Whether it prints on a terminal while the work goes on."""
+        ...
+
     def add(self, recording: Recording, found: Segments) -> None: ...
 
     def finish(self) -> None: ...
@@ -168,6 +174,8 @@ def _sink(
 
 class _Whole:
     """All results as one text, once all are there."""
+
+    scrolls = False
 
     def __init__(self, output: Path | None, format: str, several: bool) -> None:
         self._output, self._format, self._several = output, format, several
@@ -195,6 +203,7 @@ class _Lines:
     def __init__(self, output: Path | None, recordings: Sequence[Recording], format: str) -> None:
         self._output, self._format = output, format
         self._ids = _rttm_ids(recordings)
+        self.scrolls = output is None and sys.stdout.isatty()
         self._written: list[str] = []
         self._is_first = True
 
@@ -231,6 +240,8 @@ def _put(output: Path | None, text: str, format: str) -> None:
 
 class _Folder:
     """A file for each recording, written as it comes, folders as among the recordings."""
+
+    scrolls = False
 
     def __init__(self, folder: Path, recordings: Sequence[Recording], format: str) -> None:
         self._format = format
@@ -272,6 +283,8 @@ def _rttm_ids(recordings: Sequence[Recording]) -> dict[Recording, str]:
 
 class _Tables:
     """For a person at a terminal: the segments of one recording, or a line for each of several."""
+
+    scrolls = False
 
     def __init__(self, several: bool) -> None:
         self._several = several

@@ -65,7 +65,7 @@ app.command("stream")(stream)
 app.command("plot")(plot)
 app.command("serve")(serve)
 app.command("export")(export)
-app.command("eval")(evaluate_sets)
+app.command("eval", short_help="Measure detectors on labelled recordings.")(evaluate_sets)
 app.add_typer(data_app, name="data")
 app.command("train")(train)
 

@@ -25,9 +25,11 @@ def complain(problem: object, file: str = "") -> None:
     text = str(problem)
     if isinstance(problem, OSError) and problem.strerror:
         text, file = problem.strerror, file or str(problem.filename or "")
-    for own in (file, PurePath(file).name):  # messages name the file in their own way
-        if own and text.startswith((f"{own}: ", f"{own} ")):
+    parts = PurePath(file).parts
+    for own in (file, *("/".join(parts[i:]) for i in range(len(parts)))):
+        if own and text.startswith((f"{own}: ", f"{own} ")):  # messages name the file themselves
             text = text[len(own) :].lstrip(": ")
+            break
     line = f"{file}: {text}" if file else text
     line = line.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
     errors.print(f"vad: {line}", markup=False, highlight=False, soft_wrap=True)
@@ -35,7 +37,7 @@ def complain(problem: object, file: str = "") -> None:
 
 def clock(seconds: float) -> str:
     """As 1:02:03 or 2:03."""
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
@@ -92,11 +94,24 @@ class Meter:
 
 
 @contextmanager
-def meter(files: int) -> Iterator[Meter]:
-    """A meter on standard error that vanishes when done; drawn on a terminal only."""
+def meter(files: int, *, drawn: bool = True) -> Iterator[Meter]:
+    """A meter on standard error that vanishes when done.
+
+    Args:
+        drawn: on a terminal; False where results scroll by on it.
+    """
     shown = Meter(files)
-    if not errors.is_terminal:
+    if not errors.is_terminal or not drawn:
         yield shown
         return
-    with Live(shown, console=errors, transient=True, refresh_per_second=8):
+    # Redirected, what goes to standard output would end up on the terminal.
+    live = Live(
+        shown,
+        console=errors,
+        transient=True,
+        refresh_per_second=8,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with live:
         yield shown

@@ -64,10 +64,16 @@ class Batch:
     def __exit__(self, *error: object) -> None:
         self._own.close()
 
-    def detect(self, detector: Detector) -> Iterator[tuple[Recording, Segments | None]]:
+    def detect(
+        self, detector: Detector, *, drawn: bool = True
+    ) -> Iterator[tuple[Recording, Segments | None]]:
         """What was found in each recording, in order; None, and a line on standard error, where
-        it cannot be read. Warnings are said as the result is handed out."""
-        with meter(len(self._recordings)) as shown:
+        it cannot be read. Warnings are said as the result is handed out.
+
+        Args:
+            drawn: whether to show a meter.
+        """
+        with meter(len(self._recordings), drawn=drawn) as shown:
 
             def work(recording: Recording) -> Segments | Exception:
                 try:
