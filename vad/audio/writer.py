@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -53,7 +54,8 @@ class AudioWriter:
         self._layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
         self._partial = self._path.with_name(f".{secrets.token_hex(4)}.partial{suffix}")
         options = {"rf64": "auto"} if container == "wav" else {}
-        self._container = av.open(str(self._partial), "w", format=container, options=options)
+        with self._named():
+            self._container = av.open(str(self._partial), "w", format=container, options=options)
         try:
             stream = self._container.add_stream(
                 codec, rate=_nearest(codec, sample_rate), layout=self._layout
@@ -74,14 +76,16 @@ class AudioWriter:
         packed = np.ascontiguousarray(samples, np.float32).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
         frame.sample_rate = self._rate
-        self._container.mux(self._stream.encode(frame))
+        with self._named():
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Ends the file and puts it in its place."""
         try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            os.replace(self._partial, self._path)
+            with self._named():
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                os.replace(self._partial, self._path)
         except BaseException:
             self._discard()
             raise
@@ -99,6 +103,14 @@ class AudioWriter:
             self.close()
         else:
             self._discard()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the system name the file that was asked for."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def _discard(self) -> None:
         with suppress(av.FFmpegError):  # such as for a full disk, which has been told
