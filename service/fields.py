@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -83,10 +83,10 @@ class SegmentationFields(BaseModel):
         return base.updated(**{name: getattr(self, name) for name in given})
 
 
-def check_model(asked: str | None, loaded: str) -> None:
-    """Raises ParameterError if a model is asked for that is not the loaded one."""
-    if asked not in (None, loaded):
-        raise ParameterError("model", f"{asked!r} is not loaded; {loaded!r} is")
+def check_model(asked: str | None, known: Sequence[str]) -> None:
+    """Raises ParameterError if a model is asked for that is not one of the known ones."""
+    if asked is not None and asked not in known:
+        raise ParameterError("model", f"must be {' or '.join(known)}, not {asked!r}")
 
 
 def _channels(value: object) -> object:
@@ -112,7 +112,7 @@ class FileFields(SegmentationFields):
     lists: ClassVar[frozenset[str]] = frozenset({"include"})
 
     model: str | None = Field(
-        default=None, description="name of the model; default: the loaded one"
+        default=None, description="one that /v1/models names; default: its first"
     )
     channels: ChannelsField = Field(
         default="mix", description="mix down, treat each by itself, or the index of one"
@@ -130,16 +130,16 @@ class FileFields(SegmentationFields):
         default=None, ge=MIN_RATE, le=MAX_RATE, description="Hz, of headerless PCM; needs encoding"
     )
 
-    def check(self, loaded: str) -> None:
+    def check(self, models: Sequence[str]) -> None:
         """All that can be checked without the audio.
 
         Args:
-            loaded: name of the model.
+            models: that may be named.
 
         Raises:
-            ParameterError: out of range, not loaded, or one field without the other.
+            ParameterError: out of range, no such model, or one field without the other.
         """
-        check_model(self.model, loaded)
+        check_model(self.model, models)
         if (self.encoding is None) != (self.sample_rate is None):
             missing, present = ("encoding", "sample_rate")[:: 1 if self.encoding is None else -1]
             raise ParameterError(missing, f"missing: headerless PCM needs it beside {present}")

@@ -53,7 +53,7 @@ async def detect(request: Request) -> Response:
     stop = Cancellation()
     async with AsyncExitStack() as stack:
         if is_raw(request) and choose_format(early.response_format, accept) == "ndjson":
-            early.check(service.detector.name)
+            early.check(service.models.names)
             if (place := service.live_bodies.take()) is not None:
                 stack.callback(service.live_bodies.give_back, place)
                 body = await stack.enter_async_context(arriving(request, service.settings, stop))
@@ -61,7 +61,7 @@ async def detect(request: Request) -> Response:
                 return await work.ndjson(stack, service.bodies, arriving=True)
         intake = await stack.enter_async_context(receive(request, service.settings))
         fields = parse_text(FileFields, [*query, *intake.fields])
-        fields.check(service.detector.name)
+        fields.check(service.models.names)
         format = choose_format(fields.response_format, accept)
         jobs = tuple(FileJob(service, file, fields, stop) for file in intake.files)
         work = Work(request, service, jobs, stop)

@@ -100,7 +100,7 @@ class FileJob:
         if self._decoder.info.channels > settings.max_channels:
             raise UnsupportedAudio(f"a file may have {settings.max_channels} channels")
         self._analysis = self._stack.enter_context(
-            self._service.detector_for(self._cancellation).analyse(
+            self._service.detector_for(self._cancellation, fields.model).analyse(
                 AudioReader(self._source(), self.name),
                 segmentation=fields.segmentation(),
                 channels=fields.channels,

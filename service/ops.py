@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from service import metrics
@@ -35,8 +36,10 @@ async def ready(request: Request) -> Health:
 
 @guarded.get("/v1/models")
 async def models(request: Request) -> Models:
-    """What is loaded."""
-    return Models(models=[ModelInfo.of(_service(request).detector)])
+    """The models that a request may name; the first is the default."""
+    models = _service(request).models
+    found = [await to_thread.run_sync(models.get, name) for name in models.names]
+    return Models(models=[ModelInfo.of(detector) for detector in found])
 
 
 @router.get("/version")

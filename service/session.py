@@ -231,7 +231,7 @@ class StreamSession:
         return [created]
 
     def _configure(self, fields: StreamFields, segmentation: Segmentation) -> None:
-        check_model(fields.model, self._detector.name)
+        check_model(fields.model, [self._detector.name])
         self._fields, self._segmentation = fields, segmentation
 
     def _params(self) -> dict[str, Any]:

@@ -74,6 +74,7 @@ Origins = Annotated[
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_split)
 ]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -123,6 +124,11 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(default=DEFAULT_MODEL, description="name or path of the weights")
+    models: Names | None = Field(
+        default=None,
+        description="further ones that files may be heard with, loaded when first asked for; "
+        "comma-separated; not set: those that are shipped",
+    )
     device: str = Field(default="auto", description="cpu, cuda, cuda:0, … or auto")
     file_workers: int = Field(
         default=8, ge=1, description="files under way at the same time, which take turns"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -56,18 +57,18 @@ class SpeachesFields(SegmentationFields):
         json_schema_extra={"minimum": 1},
     )
 
-    def for_file(self, loaded: str) -> FileFields:
+    def for_file(self, models: Sequence[str]) -> FileFields:
         """The same as fields of `POST /v1/vad`.
 
         Args:
-            loaded: name of the model.
+            models: that may be named.
 
         Raises:
-            ParameterError: out of range, or a model that is not loaded.
+            ParameterError: out of range, or no such model.
         """
-        if self.model not in ALIASES:
-            check_model(self.model, loaded)
-        return FileFields.model_validate(asdict(self.segmentation(PRESET)))
+        model = None if self.model in ALIASES else self.model
+        check_model(model, models)
+        return FileFields.model_validate({**asdict(self.segmentation(PRESET)), "model": model})
 
 
 @router.post(
@@ -89,9 +90,7 @@ async def timestamps(request: Request) -> Response:
     query = request.query_params.multi_items()
     parse_text(SpeachesFields, query)
     async with receive(request, service.settings) as intake:
-        fields = parse_text(SpeachesFields, [*query, *intake.fields]).for_file(
-            service.detector.name
-        )
+        fields = parse_text(SpeachesFields, [*query, *intake.fields]).for_file(service.models.names)
         if len(intake.files) > 1:
             raise InvalidFields(FieldError("file", "given more than once: send one a request"))
         [file] = intake.files

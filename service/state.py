@@ -23,6 +23,7 @@ from service.errors import (
 from service.limits import Places, Quota
 from service.live.hub import Hub
 from service.metrics import Metrics
+from service.models import Models
 from service.registry import StreamRegistry
 from service.security import Keyring
 from service.settings import Settings
@@ -105,6 +106,7 @@ class Service:
         )
         self.streams = StreamRegistry(streams, self.metrics.open_streams)
         self._loaded = self._detector = detector
+        self._models: Models | None = None
 
     @property
     def detector(self) -> Detector:
@@ -117,13 +119,29 @@ class Service:
             raise NotReady("the model is not loaded yet")
         return self._detector
 
-    def detector_for(self, cancellation: Cancellation) -> Detector:
-        """The loaded model, for one file, whose pieces wait for their turns.
+    @property
+    def models(self) -> Models:
+        """Those that requests may name.
+
+        Raises:
+            NotReady: the default is not loaded yet.
+        """
+        if self._models is None:
+            self._models = Models(self.detector, self.settings.models)
+        return self._models
+
+    def detector_for(self, cancellation: Cancellation, model: str | None = None) -> Detector:
+        """A model for one file, whose pieces wait for their turns; for worker threads.
+
+        Args:
+            cancellation: of the file.
+            model: its name; None is the default.
 
         Raises:
             NotReady: there is none yet.
+            ModelError: it cannot be loaded.
         """
-        detector = self.detector
+        detector = self.models.get(model)
         return detector.using(FileEngine(detector.engine, self.file_turns, cancellation.check))
 
     @property

@@ -53,7 +53,7 @@ async def analyse(request: Request) -> Response:
     stop = Cancellation()
     async with AsyncExitStack() as stack:
         file, fields = await stack.enter_async_context(_one_file(request, FileFields))
-        fields.check(service.detector.name)
+        fields.check(service.models.names)
         feed = Feed(PageAnalysis(service, file, fields, stop), service.files, stop)
         stack.push_async_callback(feed.close)
         await feed.opened()
@@ -136,7 +136,7 @@ def _opened(
     service: Service, upload: UploadFile, fields: FileFields, stop: Cancellation
 ) -> Iterator[AudioReader]:
     """The file, decoded within the same limits as everywhere. For worker threads."""
-    fields.check(service.detector.name)
+    fields.check(service.models.names)
     name = upload.filename or "audio"
     source = Undecoded(upload.file, name, fields.sample_rate, fields.encoding)
     with service.decoders.decode(source, stop) as decoder:

@@ -108,7 +108,7 @@ def test_json_values_must_have_their_own_type(value: object) -> None:
 )
 def test_check_finds_what_types_cannot(query: list[tuple[str, str]], param: str) -> None:
     with pytest.raises(ParameterError) as caught:
-        parse_text(FileFields, query).check("energy")
+        parse_text(FileFields, query).check(["energy"])
     assert caught.value.param == param
 
 

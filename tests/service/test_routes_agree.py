@@ -23,8 +23,8 @@ from websockets.sync.client import connect
 from vad import Detector, Segmentation, SpeechStopped
 from vad.client import Client
 
-from .browser_kit import FLAGS, give, rows, set_slider, wait_for_rows
 from .conftest import PATIENCE_S, messages
+from .page.browser_kit import FLAGS, give, rows, set_slider, wait_for_rows
 from .realtime_kit import openai, running, stream, turns
 
 RATE = 24_000  # Realtime's

@@ -122,11 +122,15 @@ async function talk() {
   }
   player.pause(); // or the microphone would hear it
   await live.start(() => files.leave());
+  settings.live = true;
+  showModel();
   showFiles();
   showCode();
 }
 
 function showRecording(file, found) {
+  settings.live = false;
+  showModel();
   if (!file) return screen.setMode("idle");
   const item = new Item(file);
   item.fill(found);
@@ -141,7 +145,8 @@ function seek(time) {
 }
 
 function showModel() {
-  const chosen = models.find(({ name }) => name === $("model-choice").value) ?? models[0];
+  const wanted = live.running ? null : settings.asked.model;
+  const chosen = models.find(({ name }) => name === wanted) ?? models[0];
   if (chosen) screen.showModel(chosen);
 }
 
@@ -157,7 +162,7 @@ function showCode() {
   const params = settings.changed;
   const what = { address: address(".").href, params, key: access.needed };
   if (live.running) {
-    const { channels, encoding, sample_rate: rate, ...rest } = params;
+    const { model, channels, encoding, sample_rate: rate, ...rest } = params;
     code.show(forStream({ ...what, params: rest }));
   } else if (files.item) code.show(forFile({ ...what, file: files.item.name }));
 }

@@ -122,8 +122,7 @@ export class LiveMode {
         (samples) => this.#heard(samples),
         () => this.#lost(new Problem("The microphone was disconnected.")),
       );
-      const { segmentation, asked } = this.#parts.settings;
-      await this.#stream.open({ model: asked.model, ...segmentation });
+      await this.#stream.open(this.#parts.settings.segmentation);
     } catch (problem) {
       await this.#microphone.stop();
       throw problem;
