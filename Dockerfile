@@ -24,7 +24,7 @@ RUN python3 -m venv --without-pip /opt/convad \
         -r "requirements${GPU:+-gpu}.lock"
 RUN python3 -m venv --without-pip /opt/build \
     && pip --python /opt/build/bin/python install --require-hashes -r requirements-build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE convad.py ./
 COPY models models
 COPY vad vad
 COPY service service

@@ -64,7 +64,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 def test_a_wheel_carries_weights_and_page(tmp_path: Path) -> None:
     """What the build stage builds, from what it copies."""
     pytest.importorskip("hatchling", reason="hatchling is not installed")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "convad.py"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("models", "vad", "service"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -74,6 +74,7 @@ def test_a_wheel_carries_weights_and_page(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "vad/models/convad-base/model.safetensors" in names
     assert "service/web/index.html" in names
+    assert "convad.py" in names
 
 
 def test_compose_is_locked_down() -> None:

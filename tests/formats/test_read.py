@@ -15,7 +15,10 @@ from vad.formats import (
     READABLE,
     Interval,
     read_labels,
+    recording_ids,
     render,
+    render_many,
+    rttm_ids,
 )
 from vad.segments import Segment, Segments
 
@@ -64,6 +67,23 @@ def test_there_and_back(edges: list[int], first_speaks: bool, name: str, format:
     if format == "rttm" and read:
         assert read[0].file
         assert len(read[0].file.split()) == 1
+
+
+PATHS = st.text(st.sampled_from("ab_ %.\n/é"), min_size=1, max_size=6)
+ENDINGS = st.sampled_from(["", ".wav", ".mp3", ".WAV", ".txt", ".4"])
+RECORDINGS = st.builds(str.__add__, PATHS, ENDINGS).filter(str.strip)
+
+
+@given(st.lists(RECORDINGS, min_size=1, max_size=6, unique_by=lambda name: " ".join(name.split())))
+def test_rttm_keeps_recordings_apart_and_they_are_found_again(names: list[str]) -> None:
+    results = [result(speech(0, i + 1), duration=9, name=name) for i, name in enumerate(names)]
+    ids = rttm_ids(names)
+    read = read_labels(render_many(results, "rttm"), "rttm")
+    assert [each.file for each in read] == ids
+    if not any("_" in name or "%" in name for name in names):  # escapes by hand apart
+        assert len(set(ids)) == len(names)
+    for id, name in zip(ids, names, strict=True):
+        assert id in recording_ids(name) | {"audio"}
 
 
 LABELS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=20)
