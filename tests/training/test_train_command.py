@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
+from vad.cli import train as train_command
 from vad.cli.main import app
 from vad.errors import DataError, ParameterError, VadError
 from vad.nn import ARCHITECTURES, Architecture, Network, weights
-from vad.training import train_command
 from vad.training.prepare import Cached
 
 TINY = """

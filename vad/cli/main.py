@@ -14,8 +14,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from vad import __version__
-from vad.batch.command import batch
+from vad.cli.batch import batch
 from vad.cli.cut import cut
+from vad.cli.data import data_app
 from vad.cli.detect import detect
 from vad.cli.eval import evaluate_sets
 from vad.cli.export import export
@@ -23,9 +24,8 @@ from vad.cli.plot import plot
 from vad.cli.serve import serve
 from vad.cli.stream import stream
 from vad.cli.terminal import complain
+from vad.cli.train import train
 from vad.errors import MissingExtra, VadError
-from vad.training.command import data_app
-from vad.training.train_command import train
 
 INTERRUPTED = 130
 # Which extra brings what a command may lack.

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from enum import StrEnum
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vad.cli.detect import detect, listened_channels
-from vad.cli.options import Device, Encoding, Model, SampleRate
+from vad.cli.detect import listened_channels
+from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
 from vad.cli.terminal import complain, errors
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import MissingExtra, OutputError, ParameterError
 from vad.formats import FORMATS
 
 if TYPE_CHECKING:
-    from vad.batch.run import Executor
+    from vad.batch.report import Report
+    from vad.batch.run import Executor, Run
     from vad.batch.sink import Shard
 
 WITH_ERRORS = 3  # exit code of a run that is through, and some of whose rows are of errors
@@ -31,25 +29,41 @@ WITH_ERRORS = 3  # exit code of a run that is through, and some of whose rows ar
 _Format = StrEnum("_Format", {name: name for name in ("jsonl", *FORMATS)})  # type: ignore[misc]
 
 
+@with_segmentation
 def batch(
+    *,
+    segmentation: Segmentation,
     sources: Annotated[
         list[str],
-        typer.Argument(help="Folders, **.mp3, files, manifests; also s3://, gs:// …"),
+        typer.Argument(
+            metavar="SOURCE", help="Folders, **.mp3, files, manifests; also s3://, gs:// …"
+        ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="A folder for the rows, or a URI.")],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="PLACE", help="A folder for the rows, or a URI."),
+    ],
     workers: Annotated[
-        str | None, typer.Option(help="Processes, else one a core. On Ray also MIN..MAX.")
+        str | None,
+        typer.Option(metavar="N", help="Processes, else one a core. On Ray also MIN..MAX."),
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(help="K/N: only part K, from 0, of N. For job arrays.")
+        str | None, typer.Option(metavar="K/N", help="Only part K, from 0, of N. For job arrays.")
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(help="Work on this Ray cluster; auto finds it.")
+        str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster; auto finds it.")
     ] = None,
-    gpus: Annotated[float, typer.Option(help="GPUs of each worker on Ray, such as 0.25.")] = 0,
+    gpus: Annotated[
+        float, typer.Option(metavar="N", help="GPUs of each worker on Ray, such as 0.25.")
+    ] = 0,
     format: Annotated[
         list[_Format] | None,
-        typer.Option("--format", "-f", help="Also a file for each recording; jsonl: the rows."),
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="NAME",
+            help=f"Also a file for each recording: {', '.join(FORMATS)}; jsonl: the rows.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--overwrite", help="Keep the rows that are done, or not.")
@@ -57,12 +71,13 @@ def batch(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try again what ended in an error.")
     ] = False,
-    channels: Annotated[str, typer.Option(help="mix, separate, or the index of one.")] = "mix",
+    channels: Annotated[
+        str, typer.Option(metavar="WHICH", help="mix, separate, or the index of one.")
+    ] = "mix",
     encoding: Encoding = None,
     sample_rate: SampleRate = None,
     model: Model = DEFAULT_MODEL,
     device: Device = "auto",
-    **segmentation: Any,
 ) -> None:
     """Analyse any number of recordings into one table; run again, it goes on where it stopped.
 
@@ -88,7 +103,7 @@ def batch(
     work = Work(
         model=model,
         device=device,
-        segmentation=Segmentation(**segmentation),
+        segmentation=segmentation,
         channels=listened_channels(channels),
         encoding=encoding,
         sample_rate=sample_rate,
@@ -96,44 +111,24 @@ def batch(
     )
     executor = _executor(workers, ray_address, gpus, device)
     with _terminated_as_interrupted():
-        run = Run(options, work)
-        for note in run.notes:
-            complain(note)
-        try:
-            report = run.execute(executor)
-        except KeyboardInterrupt:
-            complain(f"interrupted; {run.rows_written} rows are safe, and the same command goes on")
-            raise typer.Exit(130) from None
-        except OutputError as error:
-            complain(f"{error}; {run.rows_written} rows are safe, and the same command goes on")
-            raise typer.Exit(2) from None
+        report = _executed(Run(options, work), executor)
     for line in report.summary(output):
         errors.print(line, markup=False, highlight=False, soft_wrap=True)
     if report.has_errors:
         raise typer.Exit(WITH_ERRORS)
 
 
-def _with_segmentation(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command `detect`'s options of segmentation, in place of `**segmentation`."""
-    names = [each.name for each in fields(Segmentation)]
-    theirs = inspect.signature(detect, eval_str=True).parameters
-    own = [
-        each
-        for each in inspect.signature(command, eval_str=True).parameters.values()
-        if each.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    parameters = [*own, *(theirs[name] for name in names)]
-
-    @functools.wraps(command)
-    def wrapped(**values: Any) -> None:
-        command(**values)
-
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
-    return wrapped
-
-
-batch = _with_segmentation(batch)
+def _executed(run: Run, executor: Executor) -> Report:
+    for note in run.notes:
+        complain(note)
+    try:
+        return run.execute(executor)
+    except KeyboardInterrupt:
+        complain(f"interrupted; {run.rows_written} rows are safe, and the same command goes on")
+        raise typer.Exit(130) from None
+    except OutputError as error:
+        complain(f"{error}; {run.rows_written} rows are safe, and the same command goes on")
+        raise typer.Exit(2) from None
 
 
 def _shard(text: str | None) -> Shard:

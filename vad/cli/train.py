@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -152,7 +152,6 @@ def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
 def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[Network]:
     from vad.nn import ARCHITECTURES
     from vad.training.blend import blended
-    from vad.training.calibration import calibrated
     from vad.training.loop import Trainer
     from vad.training.mixing import Mixer
     from vad.training.progress import Bar
@@ -185,14 +184,23 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
         place = recipe.architectures.index(blend.network)
         batches = (audio for audio, _ in islice(trainer.scenes.fresh(), blend.refresh))
         networks[place] = blended(networks[place], other.to(common.device), blend, batches)
-    if recipe.calibrate:
-        scenes = list(islice(trainer.scenes.fresh(), recipe.calibrate))
-        for place, network in enumerate(networks):
-            networks[place], scale, move = calibrated(network, scenes)
-            if common.group.leads:
-                name = network.architecture.name
-                _say(f"{stage.name}: {name}'s logits times {scale:.3f}, {move:+.3f}")
-    return networks
+    scenes = list(islice(trainer.scenes.fresh(), recipe.calibrate)) if recipe.calibrate else []
+    return _calibrate(networks, scenes, stage, common) if scenes else networks
+
+
+def _calibrate(
+    networks: list[Network], scenes: list[Any], stage: Stage, common: _Run
+) -> list[Network]:
+    from vad.training.calibration import calibrated
+
+    found = []
+    for network in networks:
+        fitted, scale, move = calibrated(network, scenes)
+        found.append(fitted)
+        if common.group.leads:
+            name = network.architecture.name
+            _say(f"{stage.name}: {name}'s logits times {scale:.3f}, {move:+.3f}")
+    return found
 
 
 def _say_what_is_missing(stage: Stage, common: _Run) -> None:
