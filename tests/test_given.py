@@ -174,3 +174,10 @@ def test_tensors_that_are_no_samples(detector: Detector, tensor: Any) -> None:
         detector.detect(tensor, 16_000)
     with pytest.raises(ParameterError, match=r"block|audio"):
         detector.stream().push(tensor)
+
+
+def test_a_header_that_is_heard_as_samples_is_told(detector: Detector, data_dir: Path) -> None:
+    data = (data_dir / "speech.wav").read_bytes()
+    (told,) = detector.detect(data, 16_000, encoding="pcm_s16le").warnings
+    assert "leave encoding and sample_rate out" in told
+    assert detector.detect(data[44:], 16_000, encoding="pcm_s16le").warnings == []

@@ -53,7 +53,7 @@ def test_an_unknown_format_is_named(format: str) -> None:
     for call in (lambda: render(ONE, format), lambda: render_many([ONE], format)):
         with pytest.raises(ParameterError) as caught:
             call()
-        assert caught.value.param == "response_format"
+        assert caught.value.param == "format"
     with pytest.raises(ParameterError, match="these can: rttm, textgrid, audacity"):
         read_labels("", "srt")
 

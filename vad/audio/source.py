@@ -313,6 +313,11 @@ class PcmFileDecoder:
         second = self.info.sample_rate * self._pcm.sample_bytes
         received = 0
         while data := read_some(self._file, second):
+            if not received and find_container(data[:_HEAD]) == 0:
+                self.warnings.append(
+                    "it begins as a file with a header, which is heard as samples here: leave "
+                    "encoding and sample_rate out"
+                )
             received += len(data)
             samples = self._pcm.push(data)
             if len(samples):

@@ -60,7 +60,7 @@ def render_many(results: Sequence[Segments], format: str) -> str:
     """
     if format not in _WRITERS:
         known = ", ".join(FORMATS)
-        raise ParameterError("response_format", f"{format!r} is unknown; known are {known}")
+        raise ParameterError("format", f"{format!r} is unknown; known are {known}")
     return _WRITERS[format](results)
 
 
