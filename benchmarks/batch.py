@@ -1,7 +1,7 @@
 """`vad batch`: hours of audio a core hour, decoding included, beside a loop over `Detector.detect`.
 
-    python benchmarks/batch.py recordings/               # its audio files, in the order of their size
-    python benchmarks/batch.py recordings/ --small 10000 --long-h 20     # and memory
+    python benchmarks/batch.py recordings/            # its audio files, in the order of their size
+    python benchmarks/batch.py recordings/ --small 10000 --long-h 20  # and memory
 
 CPU seconds are those of all processes, start and model included, so other work on the machine moves
 them less than it moves the wall clock.
@@ -96,7 +96,7 @@ def _memory(arguments: argparse.Namespace, folder: Path) -> Table:
 
 
 def _watched(folder: Path, recordings: Path) -> list[str]:
-    """Wall seconds, and the largest resident memory of driver and workers, seen 20 times a second."""
+    """Wall seconds, and the largest resident memory of driver and workers, seen each 50 ms."""
     command = _batch(recordings, folder / f"{recordings.name}-out", "--workers", "2")
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)

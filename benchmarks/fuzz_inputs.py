@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_inputs.py --library 80000 --service 20000 --seed 1 --out FOLDER
 
-The inputs are all of tests/data, cases included, and short sounds in every format that PyAV
-can write; each is cut, spliced, or has bits, sizes and whole stretches changed. Input N of a seed is
-the same on every run. What the library makes of it is seen from a child process, so that a crash
-is attributed to its input; the service is a real one, which must answer each request within ten
+The inputs are all of tests/data, cases included, and short sounds in every format that PyAV can
+write; each is cut, spliced, or has bits, sizes and whole stretches changed. Input N of a seed is
+the same on every run. What the library makes of it is seen from a child process, so that a crash is
+attributed to its input; the service is a real one, which must answer each request within ten
 seconds and with 200 or 4xx. What fails is kept in FOLDER, and so is a report.
 """
 
