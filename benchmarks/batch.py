@@ -1,7 +1,7 @@
 """`vad batch`: hours of audio a core hour, decoding included, beside a loop over `Detector.detect`.
 
-    python benchmarks/batch.py recordings/            # its audio files, in the order of their size
-    python benchmarks/batch.py recordings/ --small 10000 --long-h 20  # and memory
+    python benchmarks/batch.py recordings/
+    python benchmarks/batch.py recordings/ --small 10000 --long-h 20     # and memory
 
 CPU seconds are those of all processes, start and model included, so other work on the machine moves
 them less than it moves the wall clock.
@@ -28,7 +28,7 @@ LOOP = """
 import sys
 from pathlib import Path
 from vad import Detector
-detector = Detector.load(device="cpu")
+detector = Detector.load(sys.argv[2], device="cpu")
 total = 0.0
 for line in Path(sys.argv[1]).read_text().splitlines():
     try:
@@ -41,14 +41,15 @@ print(total)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recordings", nargs="+")
+    parser.add_argument("recordings", nargs="*")
     parser.add_argument("--files", type=int, default=0, help="at most so many")
+    parser.add_argument("--model", default="convad-base")
     parser.add_argument("--ray", action="store_true", help="also on a local Ray cluster")
     parser.add_argument("--small", type=int, default=0, help="memory over so many short files")
     parser.add_argument("--long-h", type=float, default=0, help="memory over one file of so long")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tables = [_speed(arguments, Path(folder))]
+        tables = [_speed(arguments, Path(folder))] if arguments.recordings else []
         if arguments.small or arguments.long_h:
             tables.append(_memory(arguments, Path(folder)))
         finish(tables, None, arguments)
@@ -59,7 +60,7 @@ def _speed(arguments: argparse.Namespace, folder: Path) -> Table:
     found = found[:: max(1, len(found) // arguments.files)] if arguments.files else found
     manifest = folder / "manifest.txt"
     manifest.write_text("".join(f"{each.uri}\n" for each in found))
-    loop = [sys.executable, "-c", LOOP, str(manifest)]
+    loop = [sys.executable, "-c", LOOP, str(manifest), arguments.model]
     runs = {"loop over Detector.detect": {**os.environ, "OMP_NUM_THREADS": "1"}}
     table = Table(
         f"`vad batch` over {len(found)} files",
@@ -72,7 +73,9 @@ def _speed(arguments: argparse.Namespace, folder: Path) -> Table:
     if arguments.ray:
         ways["Ray, 2 actors"] = ["--workers", "2", "--ray-address", "local"]
     for name, words in ways.items():
-        wall, cpu, peak, _ = _run(_batch(manifest, folder / name, *words))
+        wall, cpu, peak, _ = _run(
+            _batch(manifest, folder / name, "--model", arguments.model, *words)
+        )
         table.rows.append([name, *_row(wall, cpu, peak, hours)])
     table.name += f", {hours:.1f} h"
     return table
@@ -86,18 +89,27 @@ def _memory(arguments: argparse.Namespace, folder: Path) -> Table:
         (folder / "small").mkdir()
         for number in range(arguments.small):
             os.link(short, folder / "small" / f"{number}.wav")
-        table.rows.append([f"{arguments.small} files of 1 s", *_watched(folder, folder / "small")])
+        table.rows.append(
+            [
+                f"{arguments.small} files of 1 s",
+                *_watched(folder, folder / "small", arguments.model),
+            ]
+        )
     if arguments.long_h:
         long = folder / "long" / "long.wav"
         long.parent.mkdir()
         write_speech(long, arguments.long_h)
-        table.rows.append([f"one WAV of {arguments.long_h:g} h", *_watched(folder, long.parent)])
+        table.rows.append(
+            [f"one WAV of {arguments.long_h:g} h", *_watched(folder, long.parent, arguments.model)]
+        )
     return table
 
 
-def _watched(folder: Path, recordings: Path) -> list[str]:
-    """Wall seconds, and the largest resident memory of driver and workers, seen each 50 ms."""
-    command = _batch(recordings, folder / f"{recordings.name}-out", "--workers", "2")
+def _watched(folder: Path, recordings: Path, model: str) -> list[str]:
+    """Wall seconds, and the most resident memory of driver and workers, seen 20 times a second."""
+    command = _batch(
+        recordings, folder / f"{recordings.name}-out", "--workers", "2", "--model", model
+    )
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     peaks = {"driver": 0.0, "worker": 0.0}

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import docs, files, logs, ops, problems, realtime, speaches, streams
+from service import docs, files, logs, ops, problems, realtime, speaches, streams, tracing
 from service.page import assets, routes
 from service.security import Gate, authorise, take_place
 from service.settings import Settings
@@ -47,6 +47,8 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
     app.state.service = service
     app.add_middleware(Gate, settings=service.settings)
     app.add_middleware(logs.RequestContext, service=service)
+    if service.tracing is not None:
+        app.add_middleware(tracing.Requests, tracing=service.tracing)
     problems.install(app)
     _allow_origins(app, service.settings)
     # Health, version, documents and the page tell nothing that a client without a key may not

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import UploadFile
@@ -82,6 +82,8 @@ class FileJob:
         self._cancellation = cancellation
         self._overhear = overhear
         self._seconds = 0.0
+        self._began = time()
+        self._parent = None if service.tracing is None else service.tracing.here()
         self._stack = ExitStack()
 
     def open(self) -> None:
@@ -138,7 +140,21 @@ class FileJob:
         if result.duration:
             factor = self._seconds / result.duration
             metrics.real_time_factor.labels(kind="file").observe(factor)
+        self._trace(result)
         return result
+
+    def _trace(self, result: Segments) -> None:
+        """Spans of the file and its parts, which in truth take turns, a second of audio each."""
+        tracing, decode = self._service.tracing, self._decoder.seconds
+        if tracing is None:
+            return
+        info = self._decoder.info
+        about = {"audio_s": result.duration, "container": info.container, "codec": info.codec}
+        took = time() - self._began
+        self._parent = tracing.span("file", self._began, took, self._parent, **about)
+        tracing.span("decode", self._began, decode, self._parent)
+        inference = self._seconds - decode
+        tracing.span("inference", self._began + decode, inference, self._parent)
 
     def run(self) -> Segments:
         """All of the above at once."""
@@ -176,7 +192,11 @@ class FileJob:
 
     def describe(self, result: Segments) -> dict[str, Any]:
         """A result as a `schemas.Detection`."""
+        began = time()
         decode = self._decoder.seconds
         timing = {"decode_ms": decode, "inference_ms": self._seconds - decode}
         rounded = {name: round(1000 * seconds, 1) for name, seconds in timing.items()}
-        return {"id": self.id, **to_dict(result), "timing": rounded}
+        described = {"id": self.id, **to_dict(result), "timing": rounded}
+        if self._service.tracing is not None:
+            self._service.tracing.span("format", began, time() - began, self._parent)
+        return described

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from service import tracing
 from service.bulk import FileEngine, FileTurns
 from service.decoding import DecodePool, limits_of
 from service.errors import (
@@ -67,6 +69,7 @@ class Service:
 
     Attributes:
         metrics: of this app.
+        tracing: its spans, where they are asked for.
         keys: that let a client in.
         requests: places for those that carry audio.
         streams: those that are open.
@@ -82,6 +85,7 @@ class Service:
     def __init__(self, settings: Settings, detector: Detector | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.tracing = tracing.from_environment()
         self.phase, self.stuck = Phase.STARTING, False
         self.keys = Keyring(settings.api_keys)
         self.requests = Quota(
@@ -170,7 +174,7 @@ class Service:
             self._loaded = await self.files.run(Cancellation(), partial(load, settings))
         self.decoders = DecodePool(min(KEPT, settings.file_workers), limits_of(settings))
         self._detector = detector = self._loaded
-        self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere())
+        self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere(), self.tracing)
         self.file_turns = FileTurns(self.hub)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)
@@ -206,4 +210,6 @@ class Service:
         self.file_turns.close(wait=not self.stuck)
         self.hub.close()
         self.decoders.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         log.info("stopped")

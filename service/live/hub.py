@@ -22,6 +22,7 @@ from typing import Protocol
 import structlog
 
 from service.metrics import Metrics
+from service.tracing import Tracing
 from vad.inference.engine import Engine
 from vad.inference.signal import Audio, Frames, Signal
 
@@ -83,12 +84,18 @@ class Hub:
         engine: of all of them.
         metrics: of the app.
         executor: where turns run; None is the event loop.
+        tracing: told of each turn, where traces are asked for.
     """
 
     def __init__(
-        self, engine: Engine, metrics: Metrics, executor: ThreadPoolExecutor | None = None
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        executor: ThreadPoolExecutor | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._engine, self._metrics, self._executor = engine, metrics, executor
+        self._tracing = tracing
         self._loop = asyncio.get_running_loop()
         self._ready: dict[Member, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -153,7 +160,8 @@ class Hub:
 
     def _turn(self, members: Sequence[Member]) -> list[Member]:
         """One turn of those for whom something waits; who has got none of it."""
-        until = perf_counter() + TICK_S
+        started = perf_counter()
+        until = started + TICK_S
         live: list[Member] = []
         long: list[Member] = []
         unserved: list[Member] = []
@@ -176,6 +184,8 @@ class Hub:
                 self._alone(member, PIECE_S)
         for member in (*live, *long):
             member.answer(until)  # such as the end behind the last audio: without another tick
+        if self._tracing is not None:
+            self._tracing.tick(perf_counter() - started, len(members))
         return unserved
 
     def _batch(self, members: list[Member]) -> None:

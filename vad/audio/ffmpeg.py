@@ -515,7 +515,8 @@ def _as_block(frame: AudioFrame) -> Samples:
     """[samples, channels] float32 from planar or interleaved samples of any type."""
     # Not frame.to_ndarray(): it knows no 64-bit integers, and reads beyond the end of the list
     # of planes where there are just eight of them.
-    channels, planar = frame.layout.nb_channels, frame.format.is_planar
+    channels = frame.layout.nb_channels
+    planar = frame.format.is_planar and channels > 1  # one plane is as it would be interleaved
     dtype = np.dtype(_DTYPES[frame.format.packed.name])
     count = frame.samples * (1 if planar else channels)
     planes = [
