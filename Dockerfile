@@ -3,13 +3,15 @@
 #
 #   docker build -t convad .
 #   docker build -t convad:gpu --build-arg GPU=1 .
+#   docker build -t convad:batch --build-arg BATCH=1 .   # with what `vad batch` needs, and Ray
 #
-# Every package is held to its hash by requirements.lock or requirements-gpu.lock, which
-# tools/lock.sh exports from uv.lock.
+# Every package is held to its hash by requirements.lock or its like, which tools/lock.sh exports
+# from uv.lock.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
 ARG GPU=
+ARG BATCH=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
 # Debian's security updates shall come in with each build, so no versions here.
 # hadolint ignore=DL3008
@@ -18,10 +20,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # What changes seldom comes first: a change of the code downloads nothing.
-COPY requirements.lock requirements-gpu.lock requirements-build.lock ./
+COPY requirements.lock requirements-gpu.lock requirements-batch.lock requirements-build.lock ./
 RUN python3 -m venv --without-pip /opt/convad \
     && pip --python /opt/convad/bin/python install --require-hashes \
-        -r "requirements${GPU:+-gpu}.lock"
+        -r "requirements${GPU:+-gpu}${BATCH:+-batch}.lock"
 RUN python3 -m venv --without-pip /opt/build \
     && pip --python /opt/build/bin/python install --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE convad.py ./

@@ -34,7 +34,7 @@ from vad.client import AsyncClient
 from vad.events import SpeechDiscarded, SpeechStarted, SpeechStopped
 
 RATE = 16_000
-CHUNK_MS = 100
+CHUNK_MS = 250
 CONFIGURATIONS = {
     "nginx": ROOT / "deploy/nginx/nginx.conf",
     "haproxy": ROOT / "deploy/haproxy/haproxy.cfg",

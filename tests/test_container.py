@@ -24,7 +24,13 @@ def instructions() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-gpu.lock", "requirements-build.lock"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements-gpu.lock",
+        "requirements-batch.lock",
+        "requirements-build.lock",
+    ],
 )
 def test_every_locked_package_has_hashes(name: str) -> None:
     entries = re.split(r"^(?=[a-z0-9])", (ROOT / name).read_text(), flags=re.MULTILINE)[1:]

@@ -23,6 +23,7 @@ LOCK: dict[str, Any] = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-
 LOCKED = [
     "requirements.lock",
     "requirements-gpu.lock",
+    "requirements-batch.lock",
     "requirements-build.lock",
     "constraints.txt",
 ]
