@@ -103,6 +103,21 @@ def test_run_again_it_does_only_the_rest(recordings: Path, tmp_path: Path) -> No
     assert {uri for uri, threshold in again.items() if threshold == 0.7} == listed
 
 
+def test_results_are_no_recordings(recordings: Path, tmp_path: Path) -> None:
+    words = (
+        f"{recordings}/a/**",
+        "-o",
+        recordings / "a/out",
+        "--model",
+        "convad-tiny",
+        "-f",
+        "json",
+    )
+    for _ in range(2):
+        assert batch(*words)[0] == 0
+        assert {Path(row["uri"]).name for row in rows(recordings / "a/out")} == {"1.wav", "2.wav"}
+
+
 def test_errors_are_tried_again_when_asked(recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = (recordings, "-o", out, "--model", "convad-tiny", "--workers", 1)

@@ -8,7 +8,7 @@ blame gets a row that says so.
 from __future__ import annotations
 
 import logging
-import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,7 @@ class _Actor:
                     self._worker = Worker(self._work)
                 rows.append(self._worker.row(recording))
             except VadError as error:  # an exception would be one of a block, and be retried
-                uri = {"uri": recording.uri, "worker": os.uname().nodename}
+                uri = {"uri": recording.uri, "worker": socket.gethostname()}
                 rows.append(uri | failure(error) | {"status": _STOPPED})
                 break
         return as_table(rows)

@@ -65,6 +65,8 @@ class Run:
         )
         self._sink = Sink(options.output, options.shard, json_lines=options.json_lines)
         listing = list_recordings(options.sources)
+        ours = f"{self.work.output.rstrip('/')}/"  # where a pattern of everything finds results too
+        listing.recordings = [e for e in listing.recordings if not e.uri.startswith(ours)]
         if work.formats and (both := clashes(listing.recordings)):
             raise ParameterError(
                 "sources",
