@@ -33,11 +33,11 @@ from vad.errors import (
 from vad.events import Event, Probabilities, SpeechDiscarded, SpeechStarted, SpeechStopped
 
 if TYPE_CHECKING:
-    from vad.analysis import Analysis
     from vad.audio import read
+    from vad.detection.recording import Analysis
+    from vad.detection.stream import Stream
     from vad.detector import Detector
     from vad.segments import Segment, Segments
-    from vad.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -77,11 +77,11 @@ __all__ = [
 
 # What needs numpy is imported when it is first asked for.
 _LAZY = {
-    "Analysis": "vad.analysis",
+    "Analysis": "vad.detection.recording",
     "Detector": "vad.detector",
     "Segment": "vad.segments",
     "Segments": "vad.segments",
-    "Stream": "vad.stream",
+    "Stream": "vad.detection.stream",
     "read": "vad.audio",
 }
 

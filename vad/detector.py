@@ -1,7 +1,7 @@
 """The two public faces: `Detector` (audio → segments) and `Stream` (blocks → events).
 
-A file goes through `vad.analysis`, live audio through `vad.stream`; both send sound down one
-path, so that a file and a stream of it give the same answer.
+A file goes through `vad.detection.recording`, live audio through `vad.detection.stream`; both send
+sound down one path, so that a file and a stream of it give the same answer.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from vad.analysis import Analysis, Progress
 from vad.audio import AudioReader, Channels, open_audio
 from vad.config import DEFAULT_MODEL, Segmentation
+from vad.detection.recording import Analysis, Progress
+from vad.detection.stream import Stream
 from vad.errors import ModelError
 from vad.frames import HOP_MS, SAMPLE_RATE
 from vad.inference.engine import Engine
 from vad.inference.signal import Frames
 from vad.nn import weights
 from vad.segments import Segments
-from vad.stream import Stream
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | AudioReader
 

@@ -14,11 +14,12 @@ from pydantic import Field, Json
 from service.fields import ChannelsField, ResponseFormat, SegmentationFields
 from vad.audio import SourceInfo
 from vad.config import Segmentation
+from vad.detection.segmenter import Segmenter
+from vad.detection.tiler import Tiler
 from vad.errors import ParameterError
 from vad.frames import frame_count, samples_to_ms
 from vad.inference.signal import Frames
-from vad.segmenter import Segmenter
-from vad.segments import Segment, Segments, Tiler
+from vad.segments import Segment, Segments
 
 
 class HeardFields(SegmentationFields):

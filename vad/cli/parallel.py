@@ -16,10 +16,10 @@ from vad.cli.terminal import Meter, complain, meter
 from vad.errors import VadError
 
 if TYPE_CHECKING:
-    from vad.analysis import Analysis
     from vad.audio import AudioReader, Channels
     from vad.audio.sandbox import Sandbox
     from vad.config import Segmentation
+    from vad.detection.recording import Analysis
     from vad.detector import Detector
     from vad.segments import Segments
 

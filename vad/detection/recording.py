@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from vad.audio import AudioReader, Channels, Resampler, SourceInfo, select_channels
 from vad.audio.channels import Selection
 from vad.config import Segmentation
+from vad.detection.segmenter import Segmenter
+from vad.detection.tiler import Tiler
 from vad.events import SpeechEvent, SpeechStarted, StopReason
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
 from vad.inference.engine import Engine
 from vad.inference.signal import Frames
-from vad.segmenter import Segmenter
-from vad.segments import Segment, Segments, Tiler
+from vad.segments import Segment, Segments
 
 Progress = Callable[[float], None]
 Blocks = NDArray[np.float32]  # [samples, channels] at 16 kHz

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from vad.config import PRESETS, Segmentation
+from vad.detection.segmenter import Segmenter, State
 from vad.errors import ParameterError
 from vad.events import SpeechDiscarded, SpeechEvent, SpeechStarted, SpeechStopped
-from vad.segmenter import Segmenter, State
 
 PLAIN = Segmentation(
     threshold=0.5, min_speech_duration_ms=0, min_silence_duration_ms=100, speech_pad_ms=0

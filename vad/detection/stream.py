@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vad.analysis import Track
 from vad.audio import PcmDecoder, Resampler, as_float
 from vad.audio.pcm import as_array
 from vad.audio.reader import check_declared_rate
 from vad.audio.scale import Screen
 from vad.config import Segmentation
+from vad.detection.recording import Track
 from vad.errors import ParameterError, StreamClosed
 from vad.events import Event, Probabilities, SpeechStopped, StopReason
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms

@@ -1,11 +1,11 @@
-"""The segment that a `vad.segmenter.Segmenter` has in hand."""
+"""The segment that a `vad.detection.segmenter.Segmenter` has in hand."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from vad.sums import RunningSum
+from vad.detection.probabilities import RunningSum
 
 
 @dataclass(slots=True)

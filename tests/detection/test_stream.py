@@ -26,7 +26,7 @@ from vad import (
     StreamClosed,
 )
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 SPEECH: NDArray[np.float32] = sf.read(DATA / "speech.wav", dtype="float32")[0]
 TELEPHONE: NDArray[np.float32] = sf.read(DATA / "speech-8k-mulaw.wav", dtype="float32")[0]
 DETECTOR = Detector.load(device="cpu")

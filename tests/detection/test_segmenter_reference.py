@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vad.config import Segmentation
+from vad.detection.segmenter import Segmenter, State
 from vad.events import SpeechEvent, SpeechStarted, SpeechStopped
-from vad.segmenter import Segmenter, State
 
 
 def run(p: NDArray[np.float64], params: Segmentation, end_ms: int) -> list[SpeechEvent]:

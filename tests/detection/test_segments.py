@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vad.config import Segmentation
+from vad.detection.segmenter import Segmenter
+from vad.detection.tiler import Tiler
 from vad.errors import ParameterError
 from vad.events import SpeechStarted, SpeechStopped
 from vad.frames import ms_to_samples
-from vad.segmenter import Segmenter
-from vad.segments import Segment, Segments, Tiler
+from vad.segments import Segment, Segments
 
 Track = NDArray[np.float64]
 

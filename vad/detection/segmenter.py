@@ -19,10 +19,17 @@ from dataclasses import replace
 from enum import Enum
 
 from vad.config import Segmentation
+from vad.detection.open_segment import OpenSegment
+from vad.detection.probabilities import (
+    RunningSum,
+    Values,
+    as_probabilities,
+    check_end,
+    past_frame,
+    unit,
+)
 from vad.events import SpeechDiscarded, SpeechEvent, SpeechStarted, SpeechStopped, StopReason
 from vad.frames import HOP_MS, ceil_frames, frame_end_ms
-from vad.open_segment import OpenSegment
-from vad.sums import RunningSum, Values, as_probabilities, check_end, past_frame, unit
 
 _NEVER = sys.maxsize  # a number of frames that no stream reaches
 _DEFAULT = Segmentation()

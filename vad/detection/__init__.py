@@ -1,0 +1,1 @@
+"""From probabilities to speech: live streams and whole recordings."""
