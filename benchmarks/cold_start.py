@@ -15,22 +15,23 @@ from common import ROOT, SPEECH, Spread, Table, finish
 CLOCK = (
     "import json, time; t = [time.perf_counter()]; lap = lambda: t.append(time.perf_counter())\n"
 )
-END = "print(json.dumps([b - a for a, b in zip(t, t[1:])]))\n"
+END = """
+resident = int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) / 1024
+print(json.dumps([*(b - a for a, b in zip(t, t[1:])), t[-1] - t[0], resident]))
+"""
 OURS = f"""
-import torch; lap()
-import vad; lap()
+import vad; vad.Detector; lap()
 detector = vad.Detector.load(device="cpu"); lap()
 import numpy; detector.stream().push(numpy.zeros(320, "float32")); lap()
 detector.detect({str(SPEECH)!r}); lap()
 """
 SILERO = """
-import torch; lap()
-import silero_vad; lap()
+import torch, silero_vad; lap()
 model = silero_vad.load_silero_vad(onnx=True); lap()
 model(torch.zeros(512), 16000); lap()
 silero_vad.get_speech_timestamps(torch.zeros(160000), model); lap()
 """
-PARTS = ["import torch", "import the package", "load", "first chunk", "first file"]
+PARTS = ["import", "load", "first chunk", "first file", "all", "resident, MB"]
 
 
 def laps(code: str) -> list[float]:
@@ -48,10 +49,10 @@ def main() -> None:
     for _ in range(arguments.repeats):
         for name, code in zip(raw, (OURS, SILERO), strict=True):
             raw[name].append(laps(code))
-    table = Table("From nothing to the first answer, s", ["", *PARTS, "all but torch"])
+    table = Table("From nothing to the first answer, s", ["", *PARTS])
     for name, runs in raw.items():
-        parts = [str(Spread.of(part)) for part in zip(*runs, strict=True)]
-        table.rows.append([name, *parts, str(Spread.of([sum(run[1:]) for run in runs]))])
+        parts = (str(Spread.of(list(part))) for part in zip(*runs, strict=True))
+        table.rows.append([name, *parts])
     finish([table], raw, arguments)
 
 
