@@ -97,7 +97,7 @@ def _reference(name: str, audio: Audio) -> Audio:
 
 
 @pytest.mark.parametrize("name", list(_ENGINES))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     turns=st.lists(
         st.lists(st.integers(0, MAX_BATCH_STEPS + 3), min_size=3, max_size=3),
