@@ -73,6 +73,9 @@ def reason_of(exc: BaseException) -> StopReason:
     return _REASONS.get(type(exc), "error")
 
 
+EVENT_BYTES = 4096  # of an event, audio aside
+
+
 @dataclass(frozen=True)
 class StreamLimits:
     """What a stream may take, as `session.created` tells it.
@@ -82,12 +85,19 @@ class StreamLimits:
         stream_idle_s: without a message.
         max_stream_s: of audio.
         max_stream_lead_s: of audio ahead of the clock; None sets no limit.
+        max_append_bytes: of audio in one event of the Realtime protocol.
     """
 
     max_message_bytes: int
     stream_idle_s: float
     max_stream_s: float
     max_stream_lead_s: float | None = None
+    max_append_bytes: int = 15 * 2**20
+
+    @property
+    def max_event_bytes(self) -> int:
+        """Of one message of the Realtime protocol, whose audio is in base64 among other things."""
+        return max(self.max_message_bytes, 4 * (self.max_append_bytes + 2) // 3 + EVENT_BYTES)
 
     @classmethod
     def of(cls, settings: Settings) -> StreamLimits:
@@ -97,4 +107,5 @@ class StreamLimits:
             settings.stream_idle_s,
             settings.max_stream_s,
             settings.max_stream_lead_s,
+            settings.max_append_bytes,
         )

@@ -125,8 +125,8 @@ class RealtimeSession:
         """A text frame: an event."""
         event_id: str | None = None
         try:
-            if len(text.encode(errors="replace")) > self._limits.max_message_bytes:
-                limit = self._limits.max_message_bytes
+            if len(text.encode(errors="replace")) > self._limits.max_event_bytes:
+                limit = self._limits.max_event_bytes
                 raise MessageTooLarge(f"a message may have {limit} bytes")
             event = decode(text)
             event_id = event.event_id
@@ -138,7 +138,7 @@ class RealtimeSession:
 
     def audio_in(self, text: str) -> bytes | None:
         """The audio of an `input_audio_buffer.append`; what is wrong with one is told in turn."""
-        if APPEND not in text[:HEAD] or len(text) > self._limits.max_message_bytes:
+        if APPEND not in text[:HEAD] or len(text) > self._limits.max_event_bytes:
             return None
         try:
             event = decode(text)

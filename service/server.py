@@ -24,6 +24,7 @@ from service import logs
 from service.app import create_app
 from service.http.protocol import HttpProtocol
 from service.live.websockets import Allowance, WebSocketProtocol
+from service.protocol import StreamLimits
 from service.security import hide_environment, warn_if_open
 from service.settings import Settings
 from service.state import Service, load
@@ -99,7 +100,7 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         ws=partial(WebSocketProtocol, allowance=Allowance()),  # type: ignore[arg-type]
         # The limit itself is the session's, which can say so before it closes; this one only
         # keeps a message from filling the memory.
-        ws_max_size=2 * settings.max_message_bytes,
+        ws_max_size=2 * StreamLimits.of(settings).max_event_bytes,
         ws_per_message_deflate=False,  # PCM doesn't compress, and trying costs time a message
         # Pongs queue up behind audio that a stream has yet to take, so their lateness says
         # nothing; a client that has gone is found by `stream_idle_s`.

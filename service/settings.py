@@ -208,6 +208,11 @@ class Settings(BaseSettings):
         default=100, gt=0, description="messages and pings of one stream beside audio, on average"
     )
     max_message_bytes: int = Field(default=2**20, ge=1, description="of one WebSocket message")
+    max_append_bytes: int = Field(
+        default=15 * 2**20,
+        ge=1,
+        description="audio of one `input_audio_buffer.append`, whose message may be larger",
+    )
     max_queue_bytes: int = Field(
         default=2**20, ge=1, description="that wait in one stream before reading stops"
     )

@@ -86,7 +86,8 @@ def test_mistakes_are_told_and_counted() -> None:
     [("x" * 60_000, "message_too_large", 1009), (b"audio", "unsupported_frame", 1003)],
 )
 def test_some_mistakes_end_it(message: str | bytes, code: str, close_code: int) -> None:
-    with running(max_message_bytes=50_000) as (_, at), connect(f"ws://{at}{PATH}") as client:
+    limits = {"max_message_bytes": 50_000, "max_append_bytes": 30_000}
+    with running(**limits) as (_, at), connect(f"ws://{at}{PATH}") as client:
         start_speech(client)
         client.send(message)
         (stopped, error), closed = rest(client)
@@ -145,3 +146,21 @@ def test_events_that_a_client_does_not_take_are_in_the_log() -> None:
     started, stopped = [r for r in records if r["event"].startswith("speech")]
     assert (started["event"], started["audio_start_ms"]) == ("speech_started", 0)
     assert (stopped["event"], stopped["reason"]) == ("speech_stopped", "shutdown")
+
+
+def test_an_event_may_carry_15_mib_of_audio() -> None:
+    """As OpenAI documents; the session goes on with what comes next."""
+    quiet = bytes(15 * 2**20 - len(LOUD) - len(LOUD) % 2)
+    with running() as (_, address), connect(f"ws://{address}{PATH}", max_size=None) as client:
+        assert receive(client)["type"] == "session.created"
+        say(client, quiet + LOUD)
+        started = receive(client)
+        assert started["type"] == "input_audio_buffer.speech_started"
+        begins = len(quiet) / 48  # ms at 24 kHz, 16 bit
+        assert started["audio_start_ms"] == pytest.approx(begins, abs=400)
+        client.send('{"type": "input_audio_buffer.clear"}')
+        kinds = [receive(client)["type"] for _ in range(2)]
+        assert "input_audio_buffer.cleared" in kinds
+        say(client, bytes(16 * 2**20))
+        *_, error = rest(client)[0]
+        assert error["error"]["code"] == "message_too_large"

@@ -240,7 +240,7 @@ class RemoteDecoder:
                 and not connection.poll(max(0.0, most - self.seconds))
             ):
                 raise self._too_slow()
-            message = memoryview(connection.recv_bytes())
+            message = memoryview(_received(connection))
         kind, data = bytes(message[:1]), message[1:]
         self.seconds += perf_counter() - started
         self._process.idle = kind in (END, FAILURE)
@@ -372,6 +372,20 @@ class Sandbox:
             process.close()
 
 
+def _received(connection: Connection) -> bytes:
+    """The next message.
+
+    Raises:
+        EOFError: the other side has gone.
+    """
+    try:
+        return connection.recv_bytes()
+    except OSError as error:
+        if error.errno is None:  # "got end of file during message"
+            raise EOFError from None
+        raise
+
+
 def _has_descriptor(source: object) -> bool:
     try:
         return isinstance(cast(BinaryIO, source).fileno(), int)
@@ -439,7 +453,7 @@ def serve(handle: int, memory_bytes: int, niceness: int) -> None:
 
 
 def _answer(connection: Connection) -> None:
-    request = json.loads(connection.recv_bytes()[1:])
+    request = json.loads(_received(connection)[1:])
     file: str | BinaryIO = request["path"]
     if file is None:
         reduction = importlib.import_module("multiprocessing.reduction")
