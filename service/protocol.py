@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from service.errors import (
     InvalidFields,
@@ -78,7 +79,7 @@ EVENT_BYTES = 4096  # of an event, audio aside
 
 @dataclass(frozen=True)
 class StreamLimits:
-    """What a stream may take, as `session.created` tells it.
+    """What a stream may take.
 
     Attributes:
         max_message_bytes: of one message.
@@ -93,6 +94,11 @@ class StreamLimits:
     max_stream_s: float
     max_stream_lead_s: float | None = None
     max_append_bytes: int = 15 * 2**20
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As `session.created` has it."""
+        return {name: value for name, value in vars(self).items() if name != "max_append_bytes"}
 
     @property
     def max_event_bytes(self) -> int:

@@ -224,7 +224,7 @@ class StreamSession:
             session_id=self._session_id,
             model=self._detector.name,
             params=self._params(),
-            limits=vars(self._limits),
+            limits=self._limits.told,
             hop_ms=self._detector.hop_ms,
             latency_ms=self._detector.latency_ms,
         )

@@ -270,3 +270,8 @@ def test_ogg_pages(write: Encode, tone: Tone) -> None:
 )
 def test_mp3_headers(header: bytes, length: int | None) -> None:
     assert mp3_frame_bytes(header) == length
+
+
+def test_a_size_beyond_all_memory_is_the_files_fault(data_dir: Path) -> None:
+    with pytest.raises(DecodeError, match="more memory than there is"):
+        open_audio(data_dir / "cases" / "huge_size.mp4")

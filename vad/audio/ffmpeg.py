@@ -67,6 +67,7 @@ _DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl"
 _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
+_NO_MEMORY = "FFmpeg: it would take more memory than there is"
 _ENCRYPTED = "the audio is encrypted (DRM): only decrypted audio can be decoded"
 
 
@@ -185,8 +186,8 @@ class AvDecoder:
                 return
             except IndexError:
                 return  # PyAV before 19, at its end, over tracks that appeared on the way
-            except MemoryError:
-                raise
+            except MemoryError as error:
+                raise OutOfMemory(_NO_MEMORY) from error
             except av.FFmpegError as error:
                 if not self._next_link():
                     self._broken = _ENCRYPTED if self._bytes.encrypted else _reason(error)
@@ -200,8 +201,8 @@ class AvDecoder:
                 raise DecodeError(_ENCRYPTED)
             try:
                 frames = packet.decode()
-            except MemoryError:
-                raise
+            except MemoryError as error:
+                raise OutOfMemory(_NO_MEMORY) from error
             except av.FFmpegError:
                 if self._is_audio(packet):
                     self._lost += _seconds(packet)
@@ -341,6 +342,10 @@ class Unrecognised(DecodeError):
     """FFmpeg knows no such format."""
 
 
+class OutOfMemory(DecodeError, MemoryError):
+    """FFmpeg asks for more memory than there is: most often because of a broken header."""
+
+
 class _Bytes:
     """What FFmpeg reads: a file from `start` on, or a pipe.
 
@@ -469,8 +474,8 @@ def _open(data: _Bytes) -> tuple[InputContainer, AudioStream]:
         container = av.open(
             cast(BinaryIO, data), "r", options={"protocol_whitelist": ""}, **_LENIENT
         )
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise OutOfMemory(_NO_MEMORY) from error
     except av.FFmpegError as error:
         raise Unrecognised(_reason(error)) from None
     try:

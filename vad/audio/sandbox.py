@@ -267,6 +267,8 @@ class RemoteDecoder:
         kind, message = values["kind"], values["message"]
         if kind == "ParameterError":
             return ParameterError(values["param"], message)
+        if kind == "MemoryError" and self._limits.memory_bytes is None:
+            return DecodeError(message or "decoding it takes more memory than there is")
         if kind == "MemoryError":
             limit = self._limits.memory_bytes
             return DecodedTooLarge(f"decoding it takes more than {limit} bytes of memory")

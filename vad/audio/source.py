@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vad.audio.bytestream import Replay, is_seekable, read_some
 from vad.audio.channels import select_channels
-from vad.audio.ffmpeg import AvDecoder, Unrecognised
+from vad.audio.ffmpeg import AvDecoder, OutOfMemory, Unrecognised
 from vad.audio.headers import find_container, id3_bytes
 from vad.audio.pcm import PcmDecoder, Samples, as_array, as_float
 from vad.audio.reader import (
@@ -208,6 +208,8 @@ def _open_seekable(file: BinaryIO, name: str, close: Callable[[], object]) -> Au
         return _open_at(file, start, head, name, close)
     except Unrecognised as error:
         return _open_within(file, start, name, close, error)
+    except OutOfMemory:
+        raise
     except DecodeError as error:
         raise _nothing(name, error) from None
 
