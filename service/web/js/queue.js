@@ -50,8 +50,10 @@ export class Queue {
       await this.settled(item);
       if (item.used === wanted) return true;
     }
-    const blob = await segments(item.heard, params, "json", { signal });
+    const { heard } = item;
+    const blob = await segments(heard, params, "json", { signal });
     const answer = JSON.parse(await blob.text());
+    if (item.heard !== heard) return false; // it is being analysed again meanwhile
     item.replace(answer.segments);
     item.used = wanted;
     return true;
