@@ -59,6 +59,10 @@ def prepare_corpora(
         list[str] | None,
         typer.Option(help="emogator=FOLDER and the like: a copy of a repository known to convad."),
     ] = None,
+    labelled: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of your recordings with labels beside them; repeatable."),
+    ] = None,
     *,
     cache: Annotated[Path, typer.Option(help="Where samples and labels go.")],
     most_hours: Annotated[
@@ -71,6 +75,7 @@ def prepare_corpora(
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
     from vad.inference.arrays import usable_device
     from vad.training.corpora import dataset_corpus, find_corpora
+    from vad.training.labelled import labelled_corpora, unlabelled
     from vad.training.listing import thinned
     from vad.training.prepare import prepare
     from vad.training.snapshots import snapshot_corpus
@@ -83,8 +88,12 @@ def prepare_corpora(
     for each in snapshot or ():
         name, _, place = each.partition("=")
         corpora.append(snapshot_corpus(name, Path(place)))
+    for folder in labelled or ():
+        corpora += labelled_corpora(folder)
+        for path in unlabelled(folder):
+            _say(f"not used, for nothing labels it: {path}")
     if not corpora:
-        raise ParameterError("roots", "name a folder, or --dataset or --snapshot")
+        raise ParameterError("roots", "name a folder, or --dataset, --snapshot or --labelled")
     chosen = _allowed(corpora, without)
     if most_hours is not None:
         chosen = [c if c.kind == "rir" else thinned(c, most_hours) for c in chosen]
