@@ -135,7 +135,7 @@ def _write(corpus: Corpus, cache: Path, device: str) -> str:
     partial.rename(final)
     hours = frames / 360_000
     return f"{corpus.kind}/{corpus.name}: {hours:.2f} h, {speech / frames:.0%} speech" + (
-        f", {skipped} clips empty, too short, unreadable or, of wordless voices, spoken"
+        f", {skipped} clips empty, too short or unreadable{', or spoken' if corpus.wordless else ''}"
         if skipped
         else ""
     )

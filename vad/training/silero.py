@@ -111,7 +111,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     data = io.BytesIO(path.read_bytes())
     with warnings.catch_warnings():
         # Deprecated as a way to run networks; no other reader of such files is offered.
-        warnings.simplefilter("ignore", FutureWarning)
+        for category in (FutureWarning, DeprecationWarning):  # which one hangs on torch's version
+            warnings.simplefilter("ignore", category)
         try:
             network = torch.jit.load(data, map_location="cpu")  # type: ignore[no-untyped-call]
         except RuntimeError as error:
