@@ -134,10 +134,9 @@ def _write(corpus: Corpus, cache: Path, device: str) -> str:
     shutil.rmtree(final, ignore_errors=True)  # what an interrupted clean-up may have left
     partial.rename(final)
     hours = frames / 360_000
+    why = "empty, too short or unreadable" + (", or spoken" if corpus.wordless else "")
     return f"{corpus.kind}/{corpus.name}: {hours:.2f} h, {speech / frames:.0%} speech" + (
-        f", {skipped} clips empty, too short or unreadable{', or spoken' if corpus.wordless else ''}"
-        if skipped
-        else ""
+        f", {skipped} clips {why}" if skipped else ""
     )
 
 
