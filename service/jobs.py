@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,14 +17,16 @@ from vad.audio import AudioReader, SourceInfo
 from vad.audio.pcm import Samples
 from vad.audio.reader import Decoder
 from vad.audio.sandbox import Undecoded
-from vad.errors import UnsupportedAudio
+from vad.errors import AudioTooLong, UnsupportedAudio
 from vad.formats import to_dict
+from vad.frames import HOP_MS
 from vad.segments import Segment, Segments
 
 if TYPE_CHECKING:
     from service.state import Service
 
 
+FRAMES_A_SECOND = 1000 / HOP_MS
 Overhear = Callable[[SourceInfo], Callable[[Samples], object]]
 
 
@@ -50,6 +53,23 @@ class Overheard:
         self._decoder.close()
 
 
+class Left:
+    """How many probabilities the answer to a request may still hold.
+
+    Args:
+        most: in all its files.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def spend(self, count: int) -> None:
+        """Raises AudioTooLong if so many are more than are left."""
+        self._left -= count
+        if self._left < 0:
+            raise AudioTooLong(f"an answer may hold {self._most} probabilities: ask for less")
+
+
 class FileJob:
     """One file: `open`, then `step` until None, then `result`; or `run`. All in worker threads.
 
@@ -60,6 +80,7 @@ class FileJob:
         cancellation: stops the job from elsewhere.
         overhear: given what the file is, returns what is called with each decoded block,
             [samples, channels] float32.
+        left: of the request's probabilities; None where this file is all of it.
 
     Attributes:
         id: of the answer.
@@ -73,6 +94,7 @@ class FileJob:
         fields: FileFields,
         cancellation: Cancellation,
         overhear: Overhear | None = None,
+        left: Left | None = None,
     ) -> None:
         self.id = f"vad_{uuid.uuid4().hex}"
         self.name = upload.filename or "audio"
@@ -81,10 +103,16 @@ class FileJob:
         self._fields = fields
         self._cancellation = cancellation
         self._overhear = overhear
+        self._left = left or Left(service.settings.max_probabilities)
         self._seconds = 0.0
         self._began = time()
         self._parent = None if service.tracing is None else service.tracing.here()
         self._stack = ExitStack()
+
+    @property
+    def keeps_probabilities(self) -> bool:
+        """Whether the answer has them."""
+        return "probabilities" in self._fields.include
 
     def open(self) -> None:
         """Decodes the beginning.
@@ -106,7 +134,7 @@ class FileJob:
                 AudioReader(self._source(), self.name),
                 segmentation=fields.segmentation(),
                 channels=fields.channels,
-                probabilities="probabilities" in fields.include,
+                probabilities=self.keeps_probabilities,
             )
         )
         self._segments = iter(self._analysis)
@@ -118,9 +146,15 @@ class FileJob:
         return self._decoder.length
 
     def _source(self) -> Decoder:
-        if self._overhear is None:
-            return self._decoder
-        return Overheard(self._decoder, self._overhear(self._decoder.info))
+        source: Decoder = self._decoder
+        if self._overhear is not None:
+            source = Overheard(source, self._overhear(source.info))
+        return Overheard(source, self._spend(source.info)) if self.keeps_probabilities else source
+
+    def _spend(self, info: SourceInfo) -> Callable[[Samples], object]:
+        channels = info.channels if self._fields.channels == "separate" else 1
+        per_sample = channels * FRAMES_A_SECOND / info.sample_rate
+        return lambda block: self._left.spend(math.ceil(len(block) * per_sample))
 
     def step(self) -> Segment | None:
         """The next segment, as soon as it is final; None after the last."""

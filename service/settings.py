@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     max_decoded_bytes: int = Field(
         default=2**34, ge=1, description="of one file: four a sample and channel"
     )
+    max_probabilities: int = Field(
+        default=3_000_000, ge=1, description="in one answer: 100 a second of audio and channel"
+    )
     max_decode_s: float = Field(default=600, gt=0, description="spent on decoding one file")
     max_decode_memory_bytes: int = Field(
         default=2**30, ge=2**27, description="of the process that decodes one file"

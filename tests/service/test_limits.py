@@ -177,7 +177,10 @@ def test_a_place_is_held_until_the_last_line(client: TestClient) -> None:
     assert client.post("/v1/vad", content=SPEECH_WAV).status_code == 200
 
 
-@pytest.mark.parametrize("settings", [{"max_streams_per_key": 2, "api_keys": "alpha-key,beta-key"}])
+KEYS = "alpha-key,beta-key"
+
+
+@pytest.mark.parametrize("settings", [{"max_streams_per_key": 2, "api_keys": KEYS}])
 def test_stream_limit_of_a_key(client: TestClient) -> None:
     with ExitStack() as stack:
         for headers in (ALPHA, ALPHA, BETA):
@@ -187,6 +190,22 @@ def test_stream_limit_of_a_key(client: TestClient) -> None:
             [error], code = rest(socket)
         assert (error["code"], code) == ("too-many-streams-of-key", 1013)
         with client.websocket_connect(ROUTE) as socket:
-            socket.send_json({"type": "auth", "token": "alpha"})
+            socket.send_json({"type": "auth", "token": "alpha-key"})
             [error], code = rest(socket)
         assert (error["code"], code) == ("too-many-streams-of-key", 1013)
+
+
+def test_without_keys_no_address_takes_all_places(tmp_path: Path) -> None:
+    def quota() -> Quota:
+        return Quota(
+            "streams", 10, full=TooManyStreams, key_full=KeyStreamsTaken, shared_dir=tmp_path
+        )
+
+    mine = quota()
+    held = [mine.take(None, "10.0.0.1") for _ in range(9)]
+    with pytest.raises(KeyStreamsTaken, match="your address may have 9"):
+        mine.take(None, "10.0.0.1")
+    mine.take(None, "10.0.0.2").give_back()
+    held.pop().give_back()
+    held.append(mine.take(None, "10.0.0.1"))
+    assert mine.take(None, None)  # whose address is unknown has no share

@@ -25,7 +25,10 @@ from .test_server import dial, running
 ROUTE = "/v1/vad?response_format=ndjson"
 PCM = f"{ROUTE}&encoding=pcm_s16le&sample_rate=16000"
 TALK = wav(pattern(*[(1, 0), (1, 0.9)] * 10))
-CHUNKED = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nTransfer-Encoding: chunked\r\n"
+CHUNKED = (
+    "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/wav\r\n"
+    "Transfer-Encoding: chunked\r\n"
+)
 
 
 class Upload:

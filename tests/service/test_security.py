@@ -286,3 +286,69 @@ def test_default_ports_make_no_difference(origin: str, host: str, allowed: list[
 def test_other_ports_do(origin: str, host: str) -> None:
     with pytest.raises(OriginNotAllowed):
         check_origin(connection(Origin=origin, Host=host), [])
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "served"),
+    [
+        ("localhost:8000", {}, True),
+        ("127.0.0.1:8000", {}, True),
+        ("[::1]:8000", {}, True),
+        ("app.localhost", {}, True),
+        ("192.168.0.7", {}, True),  # an address: nobody was misled
+        ("evil.example", {}, False),
+        ("127.0.0.1.evil.example", {}, False),
+        ("localhost.evil.example:8000", {}, False),
+        ("evil.example", {"host": "0.0.0.0"}, True),
+        ("vad.example", {"host": "0.0.0.0", "allowed_hosts": "vad.example"}, True),
+        ("a.vad.example:443", {"allowed_hosts": "*.vad.example"}, True),
+        ("evil.example", {"host": "0.0.0.0", "allowed_hosts": "vad.example"}, False),
+        ("evil.example", {"allowed_hosts": "*"}, True),
+        ("", {}, True),
+    ],
+)
+def test_only_names_of_the_server_are_served(
+    host: str, settings: dict[str, Any], served: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VAD_ALLOWED_HOSTS")
+    app = create_app(Settings(**settings), EnergyDetector())
+    with TestClient(app) as client:
+        answer = client.get("/metrics", headers={"Host": host})
+        if served:
+            assert answer.status_code == 200
+        else:
+            assert "VAD_ALLOWED_HOSTS" in check_problem(answer, 421, "host-not-allowed").detail
+        with client.websocket_connect(ROUTE, headers={"Host": host}) as socket:
+            first = socket.receive_json()
+        assert first["type"] == ("session.created" if served else "error")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("POST", {}, 200),
+        ("POST", {"Origin": "http://testserver"}, 200),
+        ("POST", {"Origin": "http://other", "Sec-Fetch-Site": "same-origin"}, 200),
+        ("POST", {"Origin": "https://evil.example"}, 403),
+        ("POST", {"Origin": "null"}, 403),
+        ("POST", {"Origin": "http://["}, 403),
+        ("POST", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("GET", {"Sec-Fetch-Site": "cross-site"}, 200),  # a link leads here
+        ("GET", {"Origin": "https://evil.example"}, 403),
+        ("HEAD", {}, 200),
+    ],
+)
+def test_pages_from_elsewhere_are_refused_over_http(
+    client: TestClient, method: str, headers: dict[str, str], status: int
+) -> None:
+    path = "/v1/vad" if method == "POST" else "/v1/models"
+    content = SPEECH_WAV if method == "POST" else None
+    answer = client.request(method, path, headers=headers, content=content)
+    assert answer.status_code == status
+    if status == 403:
+        check_problem(answer, 403, "origin-not-allowed")
+
+
+@pytest.mark.parametrize("path", ["/version", "/v1/models", "/metrics", "/openapi.json", "/docs"])
+def test_what_can_be_got_can_be_asked_for_its_head(client: TestClient, path: str) -> None:
+    assert client.head(path).status_code == 200

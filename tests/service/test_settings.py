@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,9 @@ def test_lists_are_separated_by_commas(
         ("root_path", "vad"),
         ("root_path", "/vad/"),
         ("workers", 0),
+        ("api_keys", ","),
+        ("api_keys", "short"),
+        ("allowed_hosts", "https://a.example"),
     ],
 )
 def test_what_can_mean_nothing_is_refused(name: str, value: Any) -> None:
@@ -78,3 +82,16 @@ def test_serve_names_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_serve_tells_of_a_missing_model() -> None:
     with pytest.raises(ModelNotFound, match="no-such-model"):
         serve(model="no-such-model")
+
+
+def test_keys_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("first-key\nsecond-key, third-key\n\n")
+    keys = Settings(api_keys=("zeroth-key",), api_keys_file=file).api_keys  # type: ignore[arg-type]
+    told = [key.get_secret_value() for key in keys]
+    assert told == ["zeroth-key", "first-key", "second-key", "third-key"]
+    file.write_text("\n")
+    with pytest.raises(ValidationError, match="holds no key"):
+        Settings(api_keys_file=file)
+    with pytest.raises(ParameterError, match="VAD_API_KEYS_FILE"):
+        serve(api_keys_file=tmp_path / "none")

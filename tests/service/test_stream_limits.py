@@ -153,7 +153,7 @@ class DeafClient:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._socket.connect(("127.0.0.1", port))
         self._socket.sendall(
-            f"GET {ROUTE} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            f"GET {ROUTE} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
