@@ -468,8 +468,12 @@ def measure(name: str, seconds: float, after_s: float) -> dict[str, Any]:
     return {
         "attack": name,
         "what": (ATTACKS[name].__doc__ or "").strip(),
-        "p50_ms": float(np.percentile(latencies, 50)) if latencies else float("inf"),
-        "p99_ms": float(np.percentile(latencies, 99)) if latencies else float("inf"),
+        "p50_ms": float(np.percentile(latencies, 50, method="higher"))
+        if latencies
+        else float("inf"),
+        "p99_ms": float(np.percentile(latencies, 99, method="higher"))
+        if latencies
+        else float("inf"),
         "file_s": max(files, default=float("inf")),
         "before_mb": before,
         "most_mb": most,

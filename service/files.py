@@ -160,7 +160,7 @@ class Work:
         return self._line("summary", job, answer)
 
     async def _json(self) -> str:
-        """Each file is text as soon as it is done: as objects, probabilities take ten times that."""
+        """Each file is text as soon as it is done: its objects take ten times the memory."""
         if len(self.jobs) == 1:
             return await self._answer(self.jobs[0])
         results: list[str] = []

@@ -41,7 +41,7 @@ OVERHEAD = 64  # bytes that a message counts beside its own, so that empty ones 
 MESSAGES_A_TURN = 16  # other than audio
 LOOKED_AT = 256  # messages, to see how much audio waits
 MAX_UNSENT = 64  # messages for the client, beyond which it gets no more turns
-BURST_S = 10.0  # what a client may send at once beside audio, in seconds of its rate
+BURST_S = 2.0  # what a client may send at once beside audio, in seconds of its rate
 FAREWELL_S = 1.0  # what a client gets to take the last messages of a stream that is stuck
 
 Call = Callable[[], list[MessageT]]

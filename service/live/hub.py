@@ -29,9 +29,11 @@ from vad.inference.signal import Audio, Frames, Signal
 log = structlog.get_logger(__name__)
 
 # From the start of one turn to that of the next. The longer, the more streams share a batch; a
-# stream that is alone never waits for it. It is also how long messages other than live audio may
-# keep a turn, and by how much a turn may be late before files leave it the core.
+# stream that is alone never waits for it. It is also how long audio that is not live may keep a
+# turn, and by how much a turn may be late before files leave it the core.
 TICK_S = 0.008
+# Messages other than audio have a quarter of the time at most, and so much of a turn.
+ANSWERS_S, REST = 0.002, 3
 # Of one stream in a batch. Who has more to say goes through by itself, a second a turn, once the
 # others are through; but where that holds for many, as when the server was late, all share batches.
 SHARE_S, PIECE_S, FEW = 0.1, 1.0, 8
@@ -102,7 +104,7 @@ class Hub:
         self._due = self._next = 0.0
         self._between = asyncio.Event()  # no turn is under way
         self._between.set()
-        self._late_at = -math.inf
+        self._late_at = self._answer_at = -math.inf
 
     @property
     def late_at(self) -> float:
@@ -161,7 +163,7 @@ class Hub:
     def _turn(self, members: Sequence[Member]) -> list[Member]:
         """One turn of those for whom something waits; who has got none of it."""
         started = perf_counter()
-        until = started + TICK_S
+        until = started + ANSWERS_S if started >= self._answer_at else started
         live: list[Member] = []
         long: list[Member] = []
         unserved: list[Member] = []
@@ -172,20 +174,24 @@ class Hub:
                     (long if backlog > SHARE_S else live).append(member)
             elif nothing_left:
                 unserved.append(member)
+        spent = perf_counter() - started
         if len(long) > FEW:
             live, long = [*live, *long], []
         if live:
             self._batch(live)
-        until = perf_counter() + TICK_S
+        late = perf_counter() + TICK_S
         for member in long:
-            if perf_counter() > until:
+            if perf_counter() > late:
                 unserved.append(member)
             else:
                 self._alone(member, PIECE_S)
-        for member in (*live, *long):
-            member.answer(until)  # such as the end behind the last audio: without another tick
+        again = perf_counter()
+        for member in (*live, *long):  # such as the end behind the last audio: in the same turn
+            member.answer(again + (ANSWERS_S if until > started else 0))
+        ended = perf_counter()
+        self._answer_at = ended + REST * (spent + ended - again)
         if self._tracing is not None:
-            self._tracing.tick(perf_counter() - started, len(members))
+            self._tracing.tick(ended - started, len(members))
         return unserved
 
     def _batch(self, members: list[Member]) -> None:

@@ -6,6 +6,7 @@ import logging
 from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -18,9 +19,10 @@ SHORT_CUT = "convad.short_cut"
 LINGER_S = 20.0
 
 # Frames that are no audio take longer to read than to send. So many of all connections are read
-# before everybody else gets a turn, and data is cut so that few more can be in one piece.
-FRAMES_A_TURN, TURN_S = 256, 0.008
-PIECE = 2048  # bytes
+# in a turn, and the next turn is not before `SHARE` times what that took: the rest of the time is
+# for everybody else. Data is cut so that few more can be in one piece.
+FRAMES_A_TURN, TURN_S, SHARE = 128, 0.008, 4
+PIECE = 1024  # bytes
 
 # uvicorn says of each connection what was asked for, query and all: there may be secrets in it.
 _LOGGER = logging.getLogger("uvicorn.error.websockets")
@@ -40,10 +42,11 @@ class Receiver(Protocol):
 
 
 class Allowance:
-    """How many frames that are no audio may be read until the next turn, of all connections."""
+    """How many frames that are no audio may be read in a turn, of all connections together."""
 
     def __init__(self) -> None:
         self._left = FRAMES_A_TURN
+        self._taken_s = 0.0  # in this turn
         self._waiting: deque[Callable[[], None]] = deque()
         self._loop: AbstractEventLoop | None = None
         self._timer: TimerHandle | None = None
@@ -53,9 +56,10 @@ class Allowance:
         """Whether anybody may go on reading."""
         return self._left > 0
 
-    def spend(self, frames: int) -> None:
-        """So many have been read."""
+    def spend(self, frames: int, seconds: float) -> None:
+        """So many have been read, in so much time."""
         self._left -= frames
+        self._taken_s += seconds
         self._renew_soon()
 
     def wait(self, read_on: Callable[[], None]) -> None:
@@ -68,7 +72,12 @@ class Allowance:
             self._timer = get_running_loop().call_later(TURN_S, self._renew)
 
     def _renew(self) -> None:
-        self._left, self._timer = FRAMES_A_TURN, None
+        self._timer = None
+        if (rest := SHARE * self._taken_s - TURN_S) > 0:
+            self._taken_s = 0.0
+            self._timer = get_running_loop().call_later(rest, self._renew)
+            return
+        self._left, self._taken_s = FRAMES_A_TURN, 0.0
         while self._waiting and self.left:
             self._waiting.popleft()()
         if self._waiting:
@@ -118,9 +127,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 return
             piece = bytes(self._unread[:PIECE])
             del self._unread[:PIECE]
+            started = perf_counter()
             super().data_received(piece)
             if self._frames:
-                self._allowance.spend(self._frames)
+                self._allowance.spend(self._frames, perf_counter() - started)
                 if self._empty and self._receiver is not None:
                     self._receiver.count(self._empty)
                 self._frames = self._empty = 0
