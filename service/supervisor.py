@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, gettempdir
 
 import structlog
 from prometheus_client import multiprocess
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 STARTUP_FAILURE = 3  # uvicorn's exit code for an application that can't start
 RESPAWN_S = 1.0  # before a worker that died is replaced, lest one that can't live spins
 SLACK_S = 5.0  # beyond the grace, for a worker to end by itself
+FOLDER = "convad-"
 Work = Callable[[Settings, socket.socket], None]
 
 
@@ -128,13 +130,22 @@ class Supervisor:
 @contextmanager
 def _shared_folder(parent: Path | None) -> Iterator[Path]:
     """A new folder for what the workers share, told to those that are started meanwhile."""
-    with TemporaryDirectory(prefix="convad-", dir=parent) as folder:
+    _sweep(Path(gettempdir()) if parent is None else parent)
+    with TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-", dir=parent) as folder:
         # prometheus_client reads it when a worker imports it.
         os.environ[SHARED_DIR] = folder
         try:
             yield Path(folder)
         finally:
             del os.environ[SHARED_DIR]
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what supervisors left that were killed."""
+    for folder in parent.glob(f"{FOLDER}*-*"):
+        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            rmtree(folder, ignore_errors=True)
 
 
 def _alive(workers: Sequence[SpawnProcess]) -> list[SpawnProcess]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -352,3 +354,13 @@ def test_pages_from_elsewhere_are_refused_over_http(
 @pytest.mark.parametrize("path", ["/version", "/v1/models", "/metrics", "/openapi.json", "/docs"])
 def test_what_can_be_got_can_be_asked_for_its_head(client: TestClient, path: str) -> None:
     assert client.head(path).status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_other_processes_of_the_user_can_not_read_the_keys_of_the_environment() -> None:
+    program = (
+        "import ctypes; from service.security import hide_environment as hide; hide();"
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert found.stdout.strip() == b"0"

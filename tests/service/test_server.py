@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -20,7 +21,19 @@ from fastapi import WebSocket
 from structlog.testing import capture_logs
 from websockets.sync.client import ClientConnection, connect
 
-from .conftest import PATIENCE_S, EnergyEngine, answered, messages, pattern, pcm, running, until
+from service import feed
+
+from .conftest import (
+    PATIENCE_S,
+    EnergyEngine,
+    answered,
+    messages,
+    pattern,
+    pcm,
+    running,
+    until,
+    wav,
+)
 
 LOUD = pcm(pattern((0.5, 0.9)))
 ROOT = Path(__file__).parents[2]
@@ -216,3 +229,56 @@ def test_a_real_process_ends_at_a_real_sigterm() -> None:
     assert (found[0]["reason"], code) == ("shutdown", 1012)
     assert process.returncode == 0
     assert events.index("draining") < events.index("stream_closed") < events.index("stopped")
+
+
+def test_who_reads_no_lines_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's thread waits for room then, of which the event loop alone could make some."""
+    monkeypatch.setattr(feed, "ROOM", 4)
+    data = wav(pattern(*[(0.02, 0.9), (0.02, 0)] * 500))
+    query = "response_format=ndjson&min_silence_duration_ms=0&min_speech_duration_ms=0"
+    with running(shutdown_grace_s=0.5) as (server, port):
+        listener = server.servers[0].sockets[0]
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with dial(port) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            head = f"POST /v1/vad?{query} HTTP/1.1\r\nHost: localhost\r\n"
+            client.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            service = server.config.app.state.service  # type: ignore[union-attr]
+            until(lambda: bool(service.files._under_way) or bool(service.bodies._under_way))
+            client.recv(1)
+            started = time.monotonic()
+            server.handle_exit(signal.SIGTERM, None)
+            until(lambda: service.phase.value == "draining")
+            until(lambda: not server.server_state.tasks)
+    assert time.monotonic() - started < 0.5 + 5 + 5  # and what a busy machine takes
+
+
+def test_a_second_signal_ends_at_once(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service"],
+        env=os.environ | {"VAD_PORT": str(port), "VAD_SHUTDOWN_GRACE_S": "300"},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: ready(port))
+        with dial(port) as client:
+            head = "POST /v1/vad HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+            client.sendall(head.encode())
+            time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):  # the request may still be sent
+                process.wait(1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz/ready").is_success
+    except httpx.TransportError:
+        return False

@@ -148,3 +148,14 @@ def test_a_second_signal_waits_for_nobody(
     asks = (signal.SIGTERM, signal.SIGINT)
     assert run(workers.deaf, tmp_path, started(tmp_path, 2), asks) == 1
     assert time.monotonic() - asked < 200
+
+
+def test_what_a_killed_supervisor_left_is_swept(tmp_path: Path) -> None:
+    gone, alive, other = (
+        tmp_path / name for name in (f"convad-{2**22 + 1}-x", f"convad-{os.getpid()}-x", "convad-x")
+    )
+    for folder in (gone, alive, other):
+        folder.mkdir()
+        (folder / "streams.places").touch()
+    supervisor._sweep(tmp_path)
+    assert [folder.exists() for folder in (gone, alive, other)] == [False, True, True]
