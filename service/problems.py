@@ -81,7 +81,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.InvalidFields: ProblemType("invalid-parameter", 422, "A parameter is invalid"),
     service.BodyTooLarge: ProblemType("body-too-large", 413, "The body is too large", 1009),
     service.BodyTooSlow: ProblemType("body-too-slow", 408, "The body arrives too slowly"),
-    service.StorageFull: ProblemType("storage-full", 507, "No room for the body", 1013, 30),
+    service.StorageFull: ProblemType("storage-full", 507, "No room for the body", 1011),
     service.TooManyFiles: ProblemType("too-many-files", 413, "Too many files"),
     service.MalformedBody: ProblemType("malformed-body", 400, "The body doesn't parse"),
     service.UnsupportedMedia: ProblemType("unsupported-media", 415, "Unsupported media type"),

@@ -22,7 +22,7 @@ from vad.client import (
 
 from .conftest import running
 
-PATIENT = Retry(first_s=0.2, longest_s=1, tries=200)
+PATIENT = Retry(first_s=0.2, longest_s=5, tries=200)
 
 
 def chunks(audio: bytes, size: int) -> Iterable[bytes]:
