@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import docs, files, logs, ops, problems, realtime, speaches, streams, tracing
-from service.page import assets, routes
+from service import logs, problems, tracing
+from service.http import detect, ops, timestamps
+from service.live import route as live
+from service.page import assets, docs, routes
+from service.realtime import route as realtime
 from service.security import Gate, authorise, take_place
 from service.settings import Settings
 from service.state import Service
@@ -40,7 +43,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
         version=__version__,
         summary="Where people speak: in files and in live audio.",
         lifespan=lifespan,
-        docs_url=None,  # service.docs has its own
+        docs_url=None,  # page.docs has its own
         redoc_url=None,
         redirect_slashes=False,  # a redirected upload would have to be sent again
     )
@@ -54,12 +57,12 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
     # Health, version, documents and the page tell nothing that a client without a key may not
     # know; the rest does work or shows how much work there is.
     guarded = [Depends(authorise)] if service.keys else []
-    for module in (files, speaches, routes):
+    for module in (detect, timestamps, routes):
         app.include_router(module.router, dependencies=[*guarded, Depends(take_place)])
     app.include_router(ops.guarded, dependencies=guarded)
-    for open_module in (streams, realtime, ops, assets, docs):
+    for open_module in (live, realtime, ops, assets, docs):
         app.include_router(open_module.router)
-    app.include_router(streams.fallback)
+    app.include_router(live.fallback)
     return app
 
 

@@ -23,8 +23,8 @@ from pydantic import ValidationError
 from service import logs
 from service.app import create_app
 from service.http.protocol import HttpProtocol
+from service.live.protocol import StreamLimits
 from service.live.websockets import Allowance, WebSocketProtocol
-from service.protocol import StreamLimits
 from service.security import hide_environment, warn_if_open
 from service.settings import Settings
 from service.state import Service, load

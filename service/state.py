@@ -12,8 +12,6 @@ from functools import partial
 import structlog
 
 from service import tracing
-from service.bulk import FileEngine, FileTurns
-from service.decoding import DecodePool, limits_of
 from service.errors import (
     KeyRequestsTaken,
     KeyStreamsTaken,
@@ -22,14 +20,16 @@ from service.errors import (
     TooManyRequests,
     TooManyStreams,
 )
+from service.files.decoding import DecodePool, limits_of
+from service.files.turns import FileEngine, FileTurns
+from service.files.workers import Cancellation, Workers
 from service.limits import Places, Quota
 from service.live.hub import Hub
+from service.live.registry import StreamRegistry
 from service.metrics import Metrics
 from service.models import Models
-from service.registry import StreamRegistry
 from service.security import Keyring
 from service.settings import Settings
-from service.workers import Cancellation, Workers
 from vad import Detector
 
 log = structlog.get_logger(__name__)

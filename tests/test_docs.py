@@ -17,10 +17,10 @@ from typing import get_args
 
 import pytest
 
-from service.messages import ServerMessage
+from service.live.messages import ServerMessage
+from service.live.protocol import COMMANDS
 from service.metrics import Metrics
 from service.problems import PROBLEMS
-from service.protocol import COMMANDS
 from service.settings import Settings
 from vad.events import StopReason
 

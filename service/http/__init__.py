@@ -1,1 +1,1 @@
-"""HTTP: what a connection may hold and do."""
+"""HTTP: the routes, what they say of themselves, and what a connection may hold and do."""

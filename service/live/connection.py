@@ -24,10 +24,10 @@ from fastapi import WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
 from service.errors import StreamIdle, StreamStalled, StreamTooLong, TooManyMessages
-from service.live.session import LiveSession, MessageT
+from service.live.live_session import LiveSession, MessageT
+from service.live.protocol import StreamLimits
 from service.live.websockets import SHORT_CUT, Receiver
 from service.metrics import StreamMeter
-from service.protocol import StreamLimits
 from service.security import address, check_host, check_origin
 from vad.events import StopReason
 from vad.inference.signal import Audio, Frames, Signal

@@ -1,89 +1,337 @@
-"""What a connection needs of a session, so that several protocols share one connection."""
+"""A live stream's protocol, without I/O: client messages in, server messages out.
+
+Its states are drawn in `service.live.protocol`. Whatever ends a stream, each `speech_started` that
+was reported gets exactly one `speech_stopped` or `speech_discarded`: from the detector's stream
+if it still can, else from the ledger. `closed()` returns those that no one can be told any
+more, for the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any
 
-from service.ledger import Ledger
-from vad.events import SpeechEvent, StopReason
+from service.errors import (
+    FieldError,
+    InvalidFields,
+    MessageTooLarge,
+    NotAllowed,
+    StreamTooFast,
+    StreamTooLong,
+    Unauthorised,
+    UnknownMessage,
+)
+from service.fields import (
+    LONGEST,
+    SEGMENTATION_NAMES,
+    TOLD,
+    StreamFields,
+    check_model,
+    parse_json,
+    parse_text,
+)
+from service.live.ledger import Ledger
+from service.live.messages import (
+    ServerMessage,
+    SessionClosed,
+    SessionCreated,
+    SessionUpdated,
+    decode,
+    error_of,
+)
+from service.live.protocol import (
+    ALLOWED,
+    COMMANDS,
+    NORMAL_CLOSURE,
+    RECOVERABLE,
+    State,
+    StreamLimits,
+    reason_of,
+)
+from service.problems import INTERNAL, problem_type
+from vad import Detector, Stream
+from vad.audio.pcm import sample_bytes
+from vad.config import Segmentation
+from vad.events import Event, SpeechEvent, StopReason
 from vad.inference.signal import Audio, Frames, Signal
 
-MessageT = TypeVar("MessageT")
+__all__ = ["State", "StreamLimits", "StreamSession"]
+_OVER = (State.DRAINING, State.CLOSED)
+_NOT_YET_OPEN = (State.CONNECTING, State.AUTH)
+_STREAM_PARAMS = ("encoding", "sample_rate", "probabilities")
 
 
-class LiveSession(Protocol[MessageT]):
-    """A live stream's protocol, without I/O; its messages are of type `MessageT`.
+class StreamSession:
+    """One stream; not thread-safe: one call at a time.
+
+    Args:
+        detector: makes the stream that finds the speech.
+        limits: enforced here, but for idleness, which needs a clock.
+        session_id: told to the client.
+        clock: seconds, from any start; audio may be only so far ahead of it.
 
     Attributes:
-        close_code: for the WebSocket, once the session runs no more.
+        state: where it is; messages that it does not allow get an `Error`.
+        key: number of the key that a client gave in `auth`.
+        close_code: for the WebSocket, once draining.
         reason: what ended it; None while it runs.
         failure: the unforeseen exception that ended it, for the log.
         audio_ms: received so far.
         ledger: what was reported so far.
-        takes_audio: whether binary frames are audio.
     """
 
-    close_code: int
-    reason: StopReason | None
-    failure: BaseException | None
-    audio_ms: int
-    ledger: Ledger
-    takes_audio: bool
+    takes_audio = True
+
+    def __init__(
+        self,
+        detector: Detector,
+        limits: StreamLimits,
+        session_id: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state = State.CONNECTING
+        self.key: int | None = None
+        self.close_code = NORMAL_CLOSURE
+        self.reason: StopReason | None = None
+        self.failure: BaseException | None = None
+        self.audio_ms = 0
+        self.ledger = Ledger()
+        self._detector = detector
+        self._limits = limits
+        self._session_id = session_id
+        self._clock = clock
+        self._authenticate: Callable[[str], int] | None = None
+        self._opened_at = 0.0
+        self._fields = StreamFields()
+        self._segmentation = Segmentation()
+        self._stream: Stream | None = None
+        self._bytes = 0
+        self._full = False  # it may have no more audio
 
     @property
     def running(self) -> bool:
         """Whether it takes messages."""
-        ...
+        return self.state in (State.OPEN, State.STREAMING)
 
-    def open(self, query: Iterable[tuple[str, str]]) -> list[MessageT]:
+    def challenge(self, authenticate: Callable[[str], int]) -> list[ServerMessage]:
+        """The client has yet to give its key, in its first message.
+
+        Args:
+            authenticate: the number of the key that a token is; raises Unauthorised.
+        """
+        self._authenticate = authenticate
+        self.state = State.AUTH
+        return []
+
+    def open(self, query: Iterable[tuple[str, str]]) -> list[ServerMessage]:
         """The connection is made, with parameters in its URL."""
-        ...
+        return self._guarded(lambda: self._opened(parse_text(StreamFields, query)))
 
-    def receive_text(self, text: str) -> list[MessageT]:
-        """A text frame, behind all audio that came before it."""
-        ...
+    def receive_bytes(self, data: bytes) -> list[ServerMessage]:
+        """A binary frame, audio: `feed`, the network, and `take`."""
+        return self._guarded(lambda: self._audio(data))
 
-    def receive_bytes(self, data: bytes) -> list[MessageT]:
-        """A binary frame, which runs the network here and now."""
-        ...
+    def receive_text(self, text: str) -> list[ServerMessage]:
+        """A text frame: a JSON object."""
+        return self._guarded(lambda: self._command(text))
 
-    def audio_in(self, text: str) -> bytes | None:
-        """The audio that a text frame is; None if it is anything else."""
-        ...
-
-    # Audio in two halves, between which others share the network: see `vad.Stream`.
+    def audio_in(self, text: str) -> None:
+        """No text frame is audio here."""
 
     @property
     def bytes_per_second(self) -> int:
         """Of audio as it comes."""
-        ...
+        return self._width * self._fields.sample_rate
 
     @property
     def signal(self) -> Signal:
-        """What the engine knows of the stream, once `feed` has given it audio."""
-        ...
+        """What the engine knows of the stream; there from the first `feed` on."""
+        assert self._stream is not None
+        return self._stream.signal
 
     def feed(self, data: bytes) -> Audio:
-        """Audio for the network, [samples] at 16 kHz; none where there is nothing to hear.
+        """Audio for the network, [samples] float32 at 16 kHz; the other half is `take`.
 
         Raises:
             Exception: for `refuse`.
         """
-        ...
+        self._allow("audio")
+        self._check_lead(len(data))
+        if self._stream is None:
+            self._stream = self._begin()
+            self.state = State.STREAMING
+        taken = data[: self._room()]
+        self._bytes += len(taken)
+        self._full = len(data) > len(taken)
+        return self._stream.feed(taken)
 
-    def take(self, probabilities: Frames) -> list[MessageT]:
-        """What came of it."""
-        ...
+    def take(self, probabilities: Frames) -> list[ServerMessage]:
+        """What came of the audio."""
+        assert self._stream is not None
+        out: list[ServerMessage] = [*self._book(self._stream.take(probabilities))]
+        if self._full:
+            limit = self._limits.max_stream_s
+            out += self.fail(StreamTooLong(f"a stream may have {limit:g} s of audio"))
+        return out
 
-    def refuse(self, exc: Exception) -> list[MessageT]:
-        """What an exception means here, which may be the end."""
-        ...
+    def refuse(self, exc: Exception) -> list[ServerMessage]:
+        """What an exception means here: a mistake that is told, or the end."""
+        if self.state in _NOT_YET_OPEN or not isinstance(exc, RECOVERABLE):
+            return self.fail(exc)
+        return [error_of(exc, fatal=False)]
 
-    def fail(self, exc: BaseException) -> list[MessageT]:
-        """Something other than the client ends the stream: shutdown, a limit, a fault."""
-        ...
+    def fail(self, exc: BaseException) -> list[ServerMessage]:
+        """Something other than the client's `end` ends the stream: shutdown, a limit, a fault."""
+        if self.state in _OVER:
+            return []
+        kind = problem_type(exc)
+        self.close_code = kind.close_code
+        self.failure = exc if kind is INTERNAL else None
+        was_open = self.running
+        out: list[ServerMessage] = [*self._final(reason_of(exc))]
+        out.append(error_of(exc, fatal=True))
+        return [*out, self._summary()] if was_open else out
 
-    def closed(self, reason: StopReason) -> list[SpeechEvent]:
-        """The connection is gone. Returns events that the client was not told."""
-        ...
+    def closed(self, reason: StopReason = "disconnect") -> list[SpeechEvent]:
+        """The connection is gone.
+
+        Returns:
+            Events that the client was not told, if it went before the stream's end.
+        """
+        events = [] if self.state in _OVER else self._final(reason)
+        self.state = State.CLOSED
+        return [event for event in events if isinstance(event, SpeechEvent)]
+
+    def _guarded(self, handle: Callable[[], list[ServerMessage]]) -> list[ServerMessage]:
+        try:
+            return handle()
+        except Exception as exc:
+            return self.refuse(exc)
+
+    def _allow(self, kind: str) -> None:
+        if kind in ALLOWED[self.state]:
+            return
+        if self.state is State.AUTH:
+            raise Unauthorised('send a key first: {"type": "auth", "token": "…"}')
+        raise NotAllowed(f"{kind} is not allowed while {self.state.name.lower()}")
+
+    def _opened(self, fields: StreamFields) -> list[ServerMessage]:
+        self._configure(fields, fields.segmentation())
+        self.state, self._opened_at = State.OPEN, self._clock()
+        created = SessionCreated(
+            session_id=self._session_id,
+            model=self._detector.name,
+            params=self._params(),
+            limits=self._limits.told,
+            hop_ms=self._detector.hop_ms,
+            latency_ms=self._detector.latency_ms,
+        )
+        return [created]
+
+    def _configure(self, fields: StreamFields, segmentation: Segmentation) -> None:
+        check_model(fields.model, [self._detector.name])
+        self._fields, self._segmentation = fields, segmentation
+
+    def _params(self) -> dict[str, Any]:
+        own = {name: getattr(self._fields, name) for name in _STREAM_PARAMS}
+        return self._segmentation.effective() | own
+
+    def _command(self, text: str) -> list[ServerMessage]:
+        if len(text.encode(errors="replace")) > self._limits.max_message_bytes:
+            raise self._too_large()
+        kind, values = decode(text)
+        if kind not in COMMANDS:
+            known = ", ".join(sorted(COMMANDS))
+            raise UnknownMessage(f"no message is of type {kind[:64]!r}; known are {known}")
+        self._allow(kind)
+        if kind == "session.update":
+            return self._update(values)
+        if kind == "auth":
+            return self._auth(values)
+        if values:
+            told = islice(values, TOLD)
+            raise InvalidFields(*(FieldError(n[:LONGEST], f"{kind} has no fields") for n in told))
+        if kind == "end":
+            return self._end()
+        if self._stream is None or kind == "keepalive":
+            return []
+        return [*self._book(self._stream.flush() if kind == "flush" else self._stream.reset())]
+
+    def _auth(self, values: Mapping[str, Any]) -> list[ServerMessage]:
+        token = values.get("token")
+        if self._authenticate is None or not isinstance(token, str) or len(values) > 1:
+            raise InvalidFields(FieldError("token", "must be a string, and the only field"))
+        self.key = self._authenticate(token)
+        self.state = State.CONNECTING
+        return []
+
+    def _update(self, values: Mapping[str, Any]) -> list[ServerMessage]:
+        changes = parse_json(StreamFields, values)
+        given = {name: getattr(changes, name) for name in changes.model_fields_set}
+        thresholds = {n: v for n, v in given.items() if n in SEGMENTATION_NAMES}
+        if self._stream is None:
+            fields = self._fields.model_copy(update=given)
+            self._configure(fields, self._segmentation.updated(**thresholds))
+        elif late := sorted(given.keys() - SEGMENTATION_NAMES):
+            raise InvalidFields(*(FieldError(n, "can't change once audio came") for n in late))
+        else:
+            self._segmentation = self._stream.update(**thresholds)
+        return [SessionUpdated(self._params())]
+
+    def _audio(self, data: bytes) -> list[ServerMessage]:
+        if len(data) > self._limits.max_message_bytes:
+            raise self._too_large()
+        audio = self.feed(data)
+        return self.take(self._detector.engine.push(self.signal, audio))
+
+    def _begin(self) -> Stream:
+        return self._detector.stream(
+            self._fields.sample_rate,
+            encoding=self._fields.encoding,
+            segmentation=self._segmentation,
+            probabilities=self._fields.probabilities,
+        )
+
+    def _room(self) -> int:
+        """Bytes that the stream may still take."""
+        return int(self._limits.max_stream_s * self._fields.sample_rate) * self._width - self._bytes
+
+    @property
+    def _width(self) -> int:
+        """Bytes of a sample."""
+        return sample_bytes(self._fields.encoding)
+
+    def _check_lead(self, fresh: int) -> None:
+        limit = self._limits.max_stream_lead_s
+        seconds = (self._bytes + fresh) / self._width / self._fields.sample_rate
+        if limit is not None and seconds - (self._clock() - self._opened_at) > limit:
+            raise StreamTooFast(f"a stream may be {limit:g} s ahead of the clock")
+
+    def _too_large(self) -> MessageTooLarge:
+        return MessageTooLarge(f"a message may have {self._limits.max_message_bytes} bytes")
+
+    def _end(self) -> list[ServerMessage]:
+        events = [] if self._stream is None else self._book(self._stream.finish("end"))
+        self.state, self.reason = State.DRAINING, "end"
+        return [*events, self._summary()]
+
+    def _summary(self) -> SessionClosed:
+        return SessionClosed(self.audio_ms, self.ledger.speech_ms, self.ledger.segments)
+
+    def _book(self, events: Iterable[Event]) -> list[Event]:
+        if self._stream is not None:
+            self.audio_ms = self._stream.received_ms
+        return self.ledger.enter(events)
+
+    def _final(self, reason: StopReason) -> list[Event]:
+        """Ends every open segment, whatever state the detector is in."""
+        events: list[Event] = []
+        if self._stream is not None:
+            try:
+                events = self._book(self._stream.finish(reason))
+            except Exception as exc:
+                self.failure = self.failure or exc
+        self.state, self.reason = State.DRAINING, reason
+        return events + self.ledger.settle(self.audio_ms, reason)

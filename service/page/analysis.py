@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
 
 from service.fields import FileFields
-from service.jobs import FileJob
+from service.files.job import FileJob
+from service.files.workers import Cancellation
 from service.page.envelope import Envelope
 from service.state import Service
-from service.workers import Cancellation
 from vad.audio import SourceInfo, select_channels
 from vad.audio.pcm import Samples
 from vad.formats import ndjson_segment

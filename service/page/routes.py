@@ -16,17 +16,17 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from service.errors import FieldError, InvalidFields
-from service.feed import Feed
 from service.fields import FileFields, SegmentationFields, parse_text
-from service.files import Lines, watched
-from service.intake import IN_MEMORY, receive
+from service.files.body import IN_MEMORY, receive
+from service.files.feed import Feed
+from service.files.workers import Cancellation
+from service.http.detect import Lines, watched
 from service.page.analysis import Line, PageAnalysis, encode
 from service.page.clip import ClipFields, write_clip
 from service.page.resegment import HeardFields, segments_anew
 from service.page.spectrogram import Spectrogram
 from service.problems import problem
 from service.state import Service
-from service.workers import Cancellation
 from vad.audio import AudioReader, Resampler, select_channels
 from vad.audio.pcm import Samples
 from vad.audio.sandbox import Undecoded

@@ -26,11 +26,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from service import Settings, create_app, create_server
-from service.decoding import DecodePool
-from service.messages import ServerMessage, SessionCreated
+from service.files.decoding import DecodePool
+from service.live.messages import ServerMessage, SessionCreated
+from service.live.session import StreamLimits, StreamSession
 from service.problems import Problem
 from service.server import Server
-from service.session import StreamLimits, StreamSession
 from service.state import load
 from vad import Detector
 from vad.audio.sandbox import DecoderProcess

@@ -14,9 +14,9 @@ from typing import Any, cast
 from openai import AsyncOpenAI
 
 from service import Settings, create_server
-from service.protocol import StreamLimits
-from service.realtime_messages import ErrorDetail, ErrorEvent, ServerEvent, SessionCreated
-from service.realtime_session import RealtimeSession
+from service.live.protocol import StreamLimits
+from service.realtime.messages import ErrorDetail, ErrorEvent, ServerEvent, SessionCreated
+from service.realtime.session import RealtimeSession
 from service.server import Server
 from vad import Detector
 

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service.decoding import DecodePool
 from service.errors import ClientGone
-from service.workers import Cancellation
+from service.files.decoding import DecodePool
+from service.files.workers import Cancellation
 from vad.audio import AudioReader, open_audio
 from vad.audio.sandbox import DecodeLimits, RemoteDecoder, Undecoded
 from vad.errors import (

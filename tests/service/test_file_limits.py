@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.datastructures import UploadFile
 
-from service.workers import Cancellation
+from service.files.workers import Cancellation
 
 from .conftest import SPEECH, SPEECH_WAV, check_problem, lines, until, upload, wav
 

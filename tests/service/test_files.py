@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service import Settings, create_app
+from service.http.schemas import Batch, Detection
 from service.problems import Problem
-from service.schemas import Batch, Detection
 from vad import Detector, Segmentation
 from vad.formats import FORMATS, MEDIA_TYPES, render
 

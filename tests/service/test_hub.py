@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from service import Settings, create_app
-from service.bulk import PIECE_SAMPLES, FileEngine, FileTurns
+from service.files.turns import PIECE_SAMPLES, FileEngine, FileTurns
 from service.live import hub as hubs
 from service.live.hub import Hub
 from service.metrics import Metrics

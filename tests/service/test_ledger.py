@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from service.ledger import Ledger
+from service.live.ledger import Ledger
 from vad.events import SpeechDiscarded, SpeechStarted, SpeechStopped
 
 

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from service import Settings, create_app
 from service.fields import FileFields
-from service.speaches import SpeachesFields
+from service.http.timestamps import SpeachesFields
 from vad.formats import FORMATS, MEDIA_TYPES
 
 from .conftest import SPEECH, SPEECH_WAV, EnergyDetector, pcm, rest, wav

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from service.errors import ClientGone
-from service.workers import Cancellation, Relay
+from service.files.workers import Cancellation, Relay
 
 from .conftest import SPEECH_WAV, EnergyEngine, check_problem, lines, pattern, pcm, until, wav
 from .test_server import dial, running

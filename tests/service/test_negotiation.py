@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service.errors import NotAcceptable
-from service.negotiation import choose_format
+from service.http.negotiation import choose_format
 
 
 @pytest.mark.parametrize(

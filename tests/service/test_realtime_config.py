@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.errors import EventRefused
-from service.realtime_config import PCM, PCMA, PCMU, Config, ServerVad, described, updated
+from service.realtime.config import PCM, PCMA, PCMU, Config, ServerVad, described, updated
 from vad.config import PRESETS
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import ServiceError, ShuttingDown, StreamIdle
-from service.protocol import State, StreamLimits
-from service.realtime_messages import (
+from service.live.protocol import State, StreamLimits
+from service.realtime.messages import (
     OUT_OF_SCOPE,
     Committed,
     ErrorEvent,
@@ -20,7 +20,7 @@ from service.realtime_messages import (
     SpeechStartedEvent,
     SpeechStoppedEvent,
 )
-from service.realtime_session import RealtimeSession
+from service.realtime.session import RealtimeSession
 from vad import SpeechStopped
 
 from .conftest import LIMITS, EnergyDetector, EnergyEngine

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.realtime_messages import (
+from service.realtime.messages import (
     Committed,
     SessionUpdated,
     SpeechStartedEvent,

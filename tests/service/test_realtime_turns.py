@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.realtime_config import PCM, PCMA, ServerVad
-from service.realtime_turns import InputBuffer, Turns
+from service.realtime.config import PCM, PCMA, ServerVad
+from service.realtime.turns import InputBuffer, Turns
 from vad import SpeechStarted, SpeechStopped, Stream
 from vad.events import Event
 

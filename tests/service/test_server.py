@@ -21,7 +21,7 @@ from fastapi import WebSocket
 from structlog.testing import capture_logs
 from websockets.sync.client import ClientConnection, connect
 
-from service import feed
+from service.files import feed
 
 from .conftest import (
     PATIENCE_S,

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from service.ledger import Ledger
-from service.messages import (
+from service.live.ledger import Ledger
+from service.live.messages import (
     Error,
     ServerMessage,
     SessionClosed,
@@ -15,7 +15,7 @@ from service.messages import (
     SessionUpdated,
     encode,
 )
-from service.session import State, StreamLimits
+from service.live.session import State, StreamLimits
 from vad import Probabilities, SpeechDiscarded, SpeechStarted, SpeechStopped
 
 from .conftest import SPEECH, EnergyDetector, opened, pattern, pcm, send, session, types

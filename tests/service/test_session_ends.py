@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import ServiceError, ShuttingDown, StreamIdle, TooManyStreams
-from service.messages import Error, ServerMessage, SessionClosed, encode
-from service.session import State, StreamSession
+from service.live.messages import Error, ServerMessage, SessionClosed, encode
+from service.live.session import State, StreamSession
 from vad import SpeechDiscarded, SpeechStarted, SpeechStopped, Stream
 
 from .conftest import EnergyDetector, EnergyEngine, opened, pattern, pcm, send, session, types

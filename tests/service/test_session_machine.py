@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from service.errors import ServiceError, ShuttingDown, StreamIdle, StreamStalled, Unauthorised
-from service.messages import ServerMessage, SessionClosed, SessionCreated, encode
-from service.session import State, StreamLimits, StreamSession
+from service.live.messages import ServerMessage, SessionClosed, SessionCreated, encode
+from service.live.session import State, StreamLimits, StreamSession
 from vad import SpeechDiscarded, SpeechStarted, SpeechStopped
 
 from .conftest import EnergyDetector, EnergyEngine, pattern, pcm

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from websockets.sync.client import connect
 
 from service.live import websockets
-from service.messages import Error
-from service.session import StreamLimits, StreamSession
+from service.live.messages import Error
+from service.live.session import StreamLimits, StreamSession
 
 from .conftest import (
     LOUD_PCM,

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from service import Settings, create_app
 from service.errors import ServiceError, ShuttingDown, TooManyStreams
 from service.limits import Quota
-from service.registry import StreamRegistry
+from service.live.registry import StreamRegistry
 from vad import Detector
 
 from .conftest import PATIENCE_S, SPEECH, EnergyDetector, EnergyEngine, pattern, pcm, rest, until

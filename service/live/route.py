@@ -9,11 +9,11 @@ from fastapi import APIRouter, WebSocket
 
 from service.errors import Unauthorised, UnknownPath
 from service.live.connection import Connection
-from service.messages import Error, ServerMessage, encode, error_of
+from service.live.messages import Error, ServerMessage, encode, error_of
+from service.live.protocol import State, StreamLimits
+from service.live.session import StreamSession
 from service.problems import problem_type
-from service.protocol import State, StreamLimits
 from service.security import bearer
-from service.session import StreamSession
 from vad.events import SpeechEvent
 
 __all__ = ["Connection", "StreamConnection", "fallback", "router"]
@@ -38,7 +38,7 @@ async def unknown(websocket: WebSocket) -> None:
 
 
 class StreamConnection(Connection[ServerMessage]):
-    """A connection that speaks the messages of `service.messages`."""
+    """A connection that speaks the messages of `service.live.messages`."""
 
     def _begin(self, limits: StreamLimits, session_id: str) -> StreamSession:
         self._own = StreamSession(self._service.detector, limits, session_id)

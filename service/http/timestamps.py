@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from service.errors import FieldError, InvalidFields, UnsupportedMedia
 from service.fields import FileFields, SegmentationFields, check_model, parse_text
-from service.files import Work
-from service.intake import receive
-from service.jobs import FileJob
-from service.openapi import PROBLEM_RESPONSES, form_request
+from service.files.body import receive
+from service.files.job import FileJob
+from service.files.workers import Cancellation
+from service.http.detect import Work
+from service.http.openapi import PROBLEM_RESPONSES, form_request
 from service.state import Service
-from service.workers import Cancellation
 from vad.config import PRESETS
 
 router = APIRouter()

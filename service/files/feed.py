@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 import anyio
 
-from service.workers import Cancellation, Relay, Workers
+from service.files.workers import Cancellation, Relay, Workers
 from vad.segments import Segments
 
 T = TypeVar("T")

@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from service.live.connection import Connection
-from service.protocol import StreamLimits
-from service.realtime_messages import (
+from service.live.protocol import StreamLimits
+from service.realtime.messages import (
     ErrorEvent,
     ServerEvent,
     SpeechStartedEvent,
     SpeechStoppedEvent,
 )
-from service.realtime_session import RealtimeSession
+from service.realtime.session import RealtimeSession
 from service.security import bearer
 
 router = APIRouter()
@@ -31,7 +31,7 @@ async def realtime(websocket: WebSocket) -> None:
 
 
 class RealtimeConnection(Connection[ServerEvent]):
-    """A connection that speaks the events of `service.realtime_messages`."""
+    """A connection that speaks the events of `service.realtime.messages`."""
 
     def _begin(self, limits: StreamLimits, session_id: str) -> RealtimeSession:
         name, value = BETA_HEADER

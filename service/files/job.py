@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import UploadFile
 
 from service.fields import FileFields
-from service.workers import Cancellation
+from service.files.workers import Cancellation
 from vad.audio import AudioReader, SourceInfo
 from vad.audio.pcm import Samples
 from vad.audio.reader import Decoder

@@ -32,8 +32,8 @@ from service.errors import (
     TooManyFiles,
     UnsupportedMedia,
 )
+from service.files.workers import Cancellation
 from service.settings import Settings
-from service.workers import Cancellation
 
 IN_MEMORY = 2**20  # bytes; what is larger goes to disk
 MAX_FORM_FIELDS = 100

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.realtime_messages import Strict, validated
+from service.realtime.messages import Strict, validated
 from vad.config import PRESETS, Segmentation
 
 OPENAI = PRESETS["openai"]

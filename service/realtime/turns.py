@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from service.realtime_config import InputFormat
+from service.realtime.config import InputFormat
 from vad import Stream
 from vad.events import Event, SpeechDiscarded, SpeechStarted, SpeechStopped, StopReason
 from vad.frames import samples_to_ms

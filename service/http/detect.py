@@ -16,16 +16,16 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.errors import ClientGone
-from service.feed import Feed
 from service.fields import FileFields, ResponseFormat, parse_text
-from service.intake import arriving, is_raw, receive
-from service.jobs import FileJob, Left
-from service.negotiation import choose_format
-from service.openapi import DETECT_REQUEST, DETECT_RESPONSES
+from service.files.body import arriving, is_raw, receive
+from service.files.feed import Feed
+from service.files.job import FileJob, Left
+from service.files.workers import Cancellation, Workers
+from service.http.negotiation import choose_format
+from service.http.openapi import DETECT_REQUEST, DETECT_RESPONSES
+from service.http.schemas import Batch, Detection
 from service.problems import problem
-from service.schemas import Batch, Detection
 from service.state import Service
-from service.workers import Cancellation, Workers
 from vad.formats import MEDIA_TYPES, ndjson_segment, render, render_many
 from vad.segments import Segment, Segments
 

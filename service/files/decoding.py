@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service.files.workers import Cancellation
 from service.settings import Settings
-from service.workers import Cancellation
 from vad.audio.sandbox import DecodeLimits, DecoderProcess, RemoteDecoder, Undecoded
 
 NICENESS = 10  # live streams come first

@@ -6,8 +6,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from service import metrics
-from service.openapi import PROBLEM_RESPONSES
-from service.schemas import Health, ModelInfo, Models, Version
+from service.http.openapi import PROBLEM_RESPONSES
+from service.http.schemas import Health, ModelInfo, Models, Version
 from service.state import Service
 from vad import __version__
 

@@ -26,12 +26,12 @@ from service.errors import (
     StreamTooLong,
     UnsupportedFrame,
 )
-from service.ledger import Ledger
+from service.live.ledger import Ledger
+from service.live.protocol import NORMAL_CLOSURE, State, StreamLimits, reason_of
 from service.problems import INTERNAL, problem_type
-from service.protocol import NORMAL_CLOSURE, State, StreamLimits, reason_of
-from service.realtime_config import Config, described, updated
-from service.realtime_items import BETA, CURRENT, Narrator
-from service.realtime_messages import (
+from service.realtime.config import Config, described, updated
+from service.realtime.items import BETA, CURRENT, Narrator
+from service.realtime.messages import (
     NO_ANSWERS,
     OUT_OF_SCOPE,
     Append,
@@ -42,7 +42,7 @@ from service.realtime_messages import (
     decode_audio,
     validated,
 )
-from service.realtime_turns import InputBuffer, Turns
+from service.realtime.turns import InputBuffer, Turns
 from vad import Detector, Segmentation
 from vad.events import Event, SpeechEvent, StopReason
 from vad.inference.signal import EMPTY, Audio, Frames, Signal
@@ -65,7 +65,7 @@ class RealtimeSession:
         clock: seconds, from any start; audio may be only so far ahead of it.
 
     Attributes:
-        state, close_code, reason, failure, audio_ms, ledger: as of `service.session`.
+        state, close_code, reason, failure, audio_ms, ledger: as of `service.live.session`.
     """
 
     takes_audio = False

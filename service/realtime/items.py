@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Any, Literal
 
-from service.realtime_messages import (
+from service.realtime.messages import (
     Cleared,
     Committed,
     ErrorEvent,
@@ -19,7 +19,7 @@ from service.realtime_messages import (
     SpeechStoppedEvent,
     error_detail,
 )
-from service.realtime_turns import InputBuffer
+from service.realtime.turns import InputBuffer
 from vad.events import Event, SpeechStarted, SpeechStopped
 
 ItemKind = Literal["conversation.item.added", "conversation.item.done", "conversation.item.created"]

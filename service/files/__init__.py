@@ -1,0 +1,1 @@
+"""Files: from a request's body through a decoder and the network to an answer."""

@@ -1,0 +1,1 @@
+"""The turn-detection subset of the OpenAI Realtime API."""
