@@ -148,6 +148,16 @@ def test_long_speech_is_cut_at_its_deepest_pause() -> None:
     assert started.probability == 0.5
 
 
+@pytest.mark.parametrize("seconds", [1, 12, 100, 1200])
+def test_a_limit_is_kept_to_the_frame(seconds: int) -> None:
+    params = PLAIN.updated(max_speech_duration_s=seconds)
+    limit = 1000 * seconds
+    first, *_ = stops(run(track((0.9, limit + 100)), params))
+    assert first == (0, limit - 10, "max_duration")
+    shorter = limit - 200
+    assert stops(run(track((0.9, shorter), (0, 200)), params)) == [(0, shorter, "silence")]
+
+
 def test_even_speech_is_cut_as_late_as_allowed() -> None:
     params = PLAIN.updated(max_speech_duration_s=1)
     assert stops(run(track((0.9, 2500)), params)) == [
@@ -231,7 +241,23 @@ def test_an_unrelated_update_does_not_forget_the_deepest_pause() -> None:
 # ---------------------------------------------------------------- input, cost
 
 
-@pytest.mark.parametrize("bad", [[[0.5]], [1.5], [-0.1], [float("nan")], 0.5])
+# Few values and many are looked at in different ways.
+LONG = [0.5] * 100
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [[0.5]],
+        [1.5],
+        [-0.1],
+        [float("nan")],
+        0.5,
+        [*LONG, 1.5, *LONG],
+        [*LONG, -0.1, *LONG],
+        [*LONG, float("nan"), *LONG],
+    ],
+)
 def test_refuses_what_is_no_row_of_probabilities(bad: Any) -> None:
     segmenter = Segmenter()
     with pytest.raises(ParameterError, match="probabilities"):

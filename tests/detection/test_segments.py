@@ -118,6 +118,14 @@ def test_by_hand() -> None:
     ]
 
 
+def test_a_last_pause_within_one_frame_has_the_confidence_of_that_frame() -> None:
+    params = Segmentation(
+        min_speech_duration_ms=0, min_silence_duration_ms=0, start_pad_ms=0, end_pad_ms=5
+    )
+    segments = tiled(np.array([0.9] * 10 + [0.2]), params, 109)
+    assert segments[-1] == Segment(None, 0, "non_speech", 0.105, 0.109, pytest.approx(0.8))
+
+
 def test_segments_come_as_soon_as_they_are_final() -> None:
     segmenter, tiler = Segmenter(Segmentation()), Tiler()
     grown = []

@@ -145,6 +145,24 @@ def test_speech_that_noise_covers_is_not_judged(cache: list[Cached]) -> None:
     assert torch.equal(covered == NON_SPEECH, plain == NON_SPEECH)
 
 
+@pytest.mark.parametrize("off_db", [-0.3, 0.3])
+def test_what_is_not_judged_is_told_to_a_third_of_a_decibel(
+    cache: list[Cached], off_db: float
+) -> None:
+    recipe = replace(BARE, masked_db=-30.0, inaudible_dbfs=-60.0, bridged_ms=50, bridged_db=20.0)
+    off = 10 ** (off_db / 10)
+    labels = torch.tensor([[SPEECH, SPEECH, SPEECH, NON_SPEECH, SPEECH]], dtype=torch.int8)
+    # By frame: under the background, under the floor once the gain is in, neither, a pause in
+    # noise, neither.
+    speech = torch.tensor([[1e-3 * off, 1e-4 * off, 1.0, 0.0, 1.0]])
+    background = torch.tensor([[1.0, 0.0, 0.0, 1e-2 / off, 0.0]])
+    level, gain = torch.tensor([[1.0]]), torch.tensor([[0.1]])
+    found = Mixer(cache, recipe)._doubt(labels, speech, background, level, gain)
+    doubted = [True, True, False, True, False] if off_db < 0 else [False] * 5
+    assert (found == IGNORE)[0].tolist() == doubted
+    assert torch.equal(found[found != IGNORE], labels[found != IGNORE])
+
+
 def test_background_stands_where_the_ratio_puts_it(cache: list[Cached]) -> None:
     """10 dB under the speech, by what sounds in the frames where nobody speaks."""
     recipe = replace(BARE, noise=1.0, snr_db=(9.99, 10.0, 10.01), speech_spread_db=0.0)
