@@ -33,7 +33,7 @@ Labels = NDArray[np.int8]
 UNDER_DB = (0, -6, -10, -14, -20, -26, -32)
 LEVELS_DBFS = (-20, -32, -42, -52, -60)
 HISS_DBFS = -78.0  # of a quiet microphone
-COUNT = 40
+COUNT = 20
 THRESHOLD = 0.5
 
 
@@ -116,11 +116,11 @@ def main() -> None:
         made = [(hissing(talk[i][0] * gain, rng), talk[i][1] == 1) for i in order[:COUNT]]
         table.rows.append([f"talk alone at {level} dBFS", *share(peers, made)])
     bursts = [(a, np.ones(len(s), bool)) for a, s in clips(corpora, scenes, "noise")]
-    chosen = rng.permutation(len(bursts))[:150]
+    chosen = rng.permutation(len(bursts))[:80]
     table.rows.append(["laughs, sighs, coughs", *share(peers, [bursts[i] for i in chosen])])
     if given.sung:
         files = sorted(given.sung.rglob("mono/*.wav"))
-        notes = [load_mono(files[i]) for i in rng.permutation(len(files))[:30]]
+        notes = [load_mono(files[i]) for i in rng.permutation(len(files))[:20]]
         sung = [(a, np.ones(len(a) // 160, bool)) for a in notes]
         table.rows.append(["sung notes", *share(peers, sung)])
     print(table.markdown())
