@@ -51,7 +51,7 @@ def blocks() -> Iterator[Block]:
 BLOCKS = list(blocks())
 
 
-def execute(block: Block, environment: dict[str, str]) -> str:
+def execute(block: Block, environment: dict[str, str], timeout: float = 120) -> str:
     """Run a block in the repository's root; what it printed."""
     command = ["bash", "-euo", "pipefail", "-c", block.text]
     if block.language == "python":
@@ -64,7 +64,7 @@ def execute(block: Block, environment: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         env={**environment, "PATH": path},
-        timeout=120,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -75,6 +75,7 @@ def test_block_runs(block: Block) -> None:
     execute(block, dict(os.environ))
 
 
+@pytest.mark.timeout(900)  # Spark starts a virtual machine, and that its processes
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs in ("spark", "dask")], ids=str)
 def test_recipes_for_clusters_run_on_one_machine(block: Block) -> None:
     for package in ("pyarrow", {"spark": "pyspark"}.get(block.needs, block.needs)):
@@ -85,7 +86,8 @@ def test_recipes_for_clusters_run_on_one_machine(block: Block) -> None:
     # As they are: warnings of Spark's and Dask's own are not ours.
     text = f"import warnings; warnings.simplefilter('default')\n{block.text}"
     here = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
-    out = execute(replace(block, text=text), {**os.environ, **here, "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, **here, "PYTHONPATH": str(ROOT)}
+    out = execute(replace(block, text=text), environment, timeout=600)
     assert "speech.mp3" in out
 
 
