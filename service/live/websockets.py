@@ -21,7 +21,7 @@ LINGER_S = 20.0
 # Frames that are no audio take longer to read than to send. So many of all connections are read
 # in a turn, and the next turn is not before `SHARE` times what that took: the rest of the time is
 # for everybody else. Data is cut so that few more can be in one piece.
-FRAMES_A_TURN, TURN_S, SHARE = 128, 0.008, 4
+FRAMES_A_TURN, TURN_S, SHARE = 64, 0.008, 4
 PIECE = 1024  # bytes
 
 # uvicorn says of each connection what was asked for, query and all: there may be secrets in it.

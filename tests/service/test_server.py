@@ -264,9 +264,9 @@ def test_a_second_signal_ends_at_once(data_dir: Path) -> None:
     try:
         until(lambda: ready(port))
         with dial(port) as client:
-            head = "POST /v1/vad HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
-            client.sendall(head.encode())
-            time.sleep(0.2)
+            head = "POST /v1/vad HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert b" 100 " in client.recv(100)  # it is under way
             process.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):  # the request may still be sent
                 process.wait(1)
