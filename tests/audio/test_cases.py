@@ -30,6 +30,7 @@ CASES: dict[str, tuple[SourceInfo, float, list[str]]] = {
     ),
     "hour.webm": (SourceInfo("webm", "opus", 48_000, 1), 6.0, []),
     "valid20in32.wav": (SourceInfo("wav", "pcm_s32le", 16_000, 1), 4.0, []),
+    "named_channels.caf": (SourceInfo("caf", "pcm_mulaw", 8000, 8), 0.5, []),
     "id3_before.wav": (SourceInfo("wav", "pcm_s16le", 16_000, 1), 4.0, []),
     "s64.wav": (SourceInfo("wav", "pcm_s64le", 8000, 1), 2.0, []),
     "mp3_content.gsm": (SourceInfo("mp3", "mp3", 16_000, 1), 6.0, []),
@@ -78,7 +79,7 @@ def test_is_read_whole(cases: Path, name: str, kind: str) -> None:
     assert all(w.startswith(start) for w, start in zip(reader.warnings, warnings, strict=True))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "named_channels.caf"])
 def test_is_the_recording(cases: Path, data_dir: Path, name: str) -> None:
     """What was joined or moved is where it belongs."""
     speech = load_mono(data_dir / "speech.wav")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
@@ -67,6 +68,9 @@ _DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl"
 _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
+# A layout that is none of FFmpeg's own, as CAF may have, is freed both with the frame and with the
+# frame's attribute there.
+_FREES_LAYOUTS_TWICE = av.__version__.split(".")[0] in ("17", "18")
 _NO_MEMORY = "FFmpeg: it would take more memory than there is"
 _ENCRYPTED = "the audio is encrypted (DRM): only decrypted audio can be decoded"
 
@@ -207,6 +211,8 @@ class AvDecoder:
                 if self._is_audio(packet):
                     self._lost += _seconds(packet)
                 continue
+            if _FREES_LAYOUTS_TWICE:
+                _keep_layouts(frames)
             for frame in frames:
                 if isinstance(frame, AudioFrame) and frame.samples:
                     if self._late_labels:
@@ -501,6 +507,13 @@ def _first_audio(container: InputContainer) -> AudioStream:
 
 def _is_encrypted(packet: Packet[AudioStream], stream: AudioStream) -> bool:
     return packet.has_sidedata("encryption_info") or "enc_key" in stream.metadata
+
+
+def _keep_layouts(frames: list[Any]) -> None:
+    """Makes layouts of channels by name immortal, so that they are freed but once."""
+    for frame in frames:
+        if isinstance(frame, AudioFrame) and "(" in frame.layout.name:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(frame.layout))
 
 
 def _container_name(container: InputContainer, head: bytes) -> str:
