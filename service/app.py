@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import logs, problems, tracing
 from service.http import detect, ops, timestamps
+from service.http.openapi import DESCRIPTION
 from service.live import route as live
 from service.page import assets, docs, routes
 from service.realtime import route as realtime
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
         title="convad",
         version=__version__,
         summary="Where people speak: in files and in live audio.",
+        description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # page.docs has its own
         redoc_url=None,

@@ -9,6 +9,40 @@ from service.fields import FileFields, SegmentationFields
 from service.problems import MEDIA_TYPE
 from vad.formats import MEDIA_TYPES
 
+# OpenAPI knows no WebSockets: what is shown above the routes tells of them.
+DESCRIPTION = """\
+Files go to `POST /v1/vad`. Live audio goes over a WebSocket, which OpenAPI can't describe:
+
+### `WS /v1/vad/stream`
+
+Parameters go into the URL: those of `POST /v1/vad` that divide probabilities, and `encoding`,
+`sample_rate` (default 16000) and `probabilities`, as in
+`ws://host/v1/vad/stream?sample_rate=8000&encoding=mulaw&threshold=0.6`. Binary frames are PCM,
+in pieces of any size. Text frames are JSON objects with a `type`:
+
+| the client sends | |
+|---|---|
+| `auth` | with `token`, as the first message, where a header can't be set |
+| `session.update` | new thresholds, from the next frame on |
+| `flush` | closes an open segment now |
+| `reset` | forgets all sound heard; time goes on |
+| `keepalive` | the stream is still wanted |
+| `end` | no more audio: the rest of the results, then `session.closed` |
+
+| the server sends | |
+|---|---|
+| `session.created`, `session.updated` | parameters in force, limits, latency |
+| `speech_started` | `segment_id`, `audio_start_ms`, `detected_at_ms`, `probability` |
+| `speech_stopped` | `segment_id`, `audio_start_ms`, `audio_end_ms`, `confidence`, `reason` |
+| `speech_discarded` | a start that proved too short |
+| `probabilities` | `from_ms`, `hop_ms`, `values`, if asked for |
+| `error` | `code`, `message`, `param`, `fatal` |
+| `session.closed` | `audio_ms`, `speech_ms`, `segments` |
+
+Each start is followed by exactly one stop or discard, whatever ends the stream. `WS /v1/realtime`
+speaks the turn detection of the OpenAI Realtime API.
+"""
+
 _BINARY = {"type": "string", "format": "binary"}
 _PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 

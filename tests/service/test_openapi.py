@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.fields import SEGMENTATION_NAMES, FileFields
+from service.live.messages import ServerMessage
+from service.live.protocol import COMMANDS
 from vad import ParameterError, Segmentation
 from vad.formats import MEDIA_TYPES
 
@@ -69,3 +72,15 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     found = references(document)
     assert "#/components/schemas/Problem" in found
     assert found <= known
+
+
+def test_the_stream_is_described_where_the_routes_are(client: TestClient) -> None:
+    text = client.get("/openapi.json").json()["info"]["description"]
+    assert "WS /v1/vad/stream" in text
+    sent = {
+        field.default
+        for kind in get_args(ServerMessage)
+        for field in fields(kind)
+        if field.name == "type"
+    }
+    assert not [name for name in COMMANDS | sent if f"`{name}`" not in text]
