@@ -149,5 +149,5 @@ def test_without_matplotlib_says_what_to_install(
 ) -> None:
     for module in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=r"pip install 'convad\[plot\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install '\.\[plot\]'"):
         plot_filters(np.ones((2, 8)), 16_000, tmp_path / "x.png")

@@ -209,7 +209,7 @@ def test_an_absent_package_says_what_to_install(
     if module == "silero_vad" and find_spec("onnxruntime") is None:
         pytest.skip("onnxruntime is asked for first")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=r"convad\[eval\]") as caught:
+    with pytest.raises(MissingExtra, match=r"pip install '\.\[eval\]'") as caught:
         peers.load_peer(name)
     assert caught.value.package == package
 

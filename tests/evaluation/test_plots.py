@@ -73,5 +73,5 @@ def test_without_matplotlib_it_says_what_to_install(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtra, match=r"convad\[plot\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[plot\]"):
         plots.plot_report(report, tmp_path)

@@ -91,7 +91,6 @@ def test_no_room_on_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(UploadFile, "write", full)
     response = client.post("/v1/vad", content=SPEECH_WAV)
     assert "secret" not in check_problem(response, 507, "storage-full").detail
-    assert response.headers["Retry-After"] == "30"
 
 
 @pytest.mark.parametrize("settings", [{"body_idle_s": 0.3, "min_body_bytes_per_s": 10_000}])

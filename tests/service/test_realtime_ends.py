@@ -100,7 +100,7 @@ def test_binary_frames_are_not_of_this_protocol() -> None:
 @pytest.mark.parametrize(
     ("limits", "code", "close_code"),
     [
-        (StreamLimits(40_000, 60, 3600), "message_too_large", 1009),
+        (StreamLimits(2**10, 60, 3600, None, 30_000), "message_too_large", 1009),
         (StreamLimits(2**20, 60, 0.6), "stream_too_long", 1008),
         (StreamLimits(2**20, 60, 3600, 0.6), "stream_too_fast", 1008),
     ],

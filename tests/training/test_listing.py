@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 from typer.testing import CliRunner
 
-from vad import cli
+from vad.cli import main as cli
 from vad.errors import ParameterError
 from vad.training.corpora import folder, pack
 from vad.training.listing import duration, length
