@@ -51,3 +51,37 @@ def test_functions_stay_small(path: Path) -> None:
             body = node.body[1:] if ast.get_docstring(node) else node.body
             if body and body[-1].end_lineno is not None:
                 assert body[-1].end_lineno - body[0].lineno < 40, f"{path.name}: {node.name}"
+
+
+def package(module: str) -> str:
+    """`service.live.hub` lies in `service.live`; a module beside the packages is its own."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if len(parts) > 2 else module
+
+
+def test_no_two_packages_of_the_service_import_each_other() -> None:
+    """When they run: what a type alone needs is no import."""
+    modules = {name(path): path for path in MODULES if name(path).startswith("service.")}
+    uses: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        types = {
+            id(node)
+            for check in ast.walk(tree)
+            if isinstance(check, ast.If) and ast.unparse(check.test) == "TYPE_CHECKING"
+            for node in ast.walk(check)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or id(node) in types:
+                continue
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found = package(whole if whole in modules else node.module or "")
+                if found.startswith("service.") and found != package(module):
+                    uses.setdefault(package(module), set()).add(found)
+
+    def reached(start: str, seen: frozenset[str] = frozenset()) -> set[str]:
+        fresh = uses.get(start, set()) - seen
+        return fresh.union(*(reached(each, seen | fresh) for each in fresh))
+
+    assert not [each for each in uses if each in reached(each)]
