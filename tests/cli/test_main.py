@@ -193,6 +193,7 @@ def test_broken_packs_are_named_with_their_line(tree_of_one_pack: Path) -> None:
 
 
 def test_corpora_of_one_name_are_refused(tree_of_one_pack: Path) -> None:
+    pytest.importorskip("torch", reason="preparing data needs torch")
     root, cache = str(tree_of_one_pack), str(tree_of_one_pack / "cache")
     code, _, err = main("data", "prepare", root, root, "--cache", cache)
     assert code == 2
