@@ -45,8 +45,11 @@ def test_beside_and_overrides(tmp_path: Path) -> None:
 
 
 def test_shipped_recipes_are_read() -> None:
-    """All but the plans, and that for somebody's own recordings. What one holds out all do; the last
-    also leaves out what made meetings, by which it is chosen, are made of."""
+    """All but the plans, and that for somebody's own recordings.
+
+    What one holds out all do; the last also leaves out what made meetings, by which it is chosen,
+    are made of.
+    """
     files = [file for file in SHIPPED.glob("*.toml") if "[[stages]]" not in file.read_text()]
     files.remove(SHIPPED / "finetune.toml")
     recipes = [Recipe.read(file) for file in files]
