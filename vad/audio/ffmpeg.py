@@ -57,6 +57,10 @@ _LATE_LABELS = {"mp1", "mp2", "mp3"}
 # Where the header tells what the encoder added at the end, and what that is at most, in samples.
 # FFmpeg knows it too, but does not cut it off a pipe.
 _PADDED = {"mp3": 4095, "mov": 2048}
+_MAY_BE_ENCRYPTED = {"mov", "matroska", "mpegts"}  # packet by packet
+# Bytes of a packet of WAV, where that makes nobody wait: FFmpeg's own 4096 make a short file cheap
+# and an hour expensive.
+_WAV_PACKET = 1 << 16
 _TOLERANCE = 0.25  # s: twice the longest frame of common codecs (AAC at 8 kHz)
 _LONGEST_PACKET = 1.0  # s: what a damaged packet may claim to last
 _SHORTEST_GAP = 0.2  # s between timestamps: less is jitter
@@ -107,6 +111,7 @@ class AvDecoder:
         self._head = head
         self._bytes = _Bytes(file, head, name, start)
         self._container, self._stream = _open(self._bytes)
+        self._may_be_encrypted = self._container.format.name.split(",")[0] in _MAY_BE_ENCRYPTED
         self._late_labels = self._stream.codec_context.codec.canonical_name in _LATE_LABELS
         try:
             frames = self._decode()
@@ -168,7 +173,8 @@ class AvDecoder:
         yield from self._zeros(self._lead)
         convert = _Conversion(self.info)
         for frame in self._frames:
-            yield from self._silence(self._missing(frame))
+            if missing := self._missing(frame):
+                yield from self._silence(missing)
             if convert.changes(frame):
                 yield from self._count(convert.flush())
                 if not MIN_RATE <= frame.sample_rate <= MAX_RATE:
@@ -201,7 +207,7 @@ class AvDecoder:
         for packet in self._container.demux(self._stream):
             if packet.size:
                 self._last = packet
-            if _is_encrypted(packet, self._stream):
+            if self._may_be_encrypted and packet.has_sidedata("encryption_info"):
                 raise DecodeError(_ENCRYPTED)
             try:
                 frames = packet.decode()
@@ -290,7 +296,7 @@ class AvDecoder:
 
     def _silence(self, seconds: float) -> Iterator[Samples]:
         """Keeps what follows missing audio at its time."""
-        if seconds and not self._has_gaps:
+        if not self._has_gaps:
             self._has_gaps = True
             at = self._decoded / self.info.sample_rate
             self.warnings.append(f"audio missing, first at {at:.2f} s, is replaced by silence")
@@ -475,11 +481,12 @@ def _format(rate: int, channels: int) -> str:
 
 
 def _open(data: _Bytes) -> tuple[InputContainer, AudioStream]:
+    # A playlist must not make FFmpeg open other files or addresses.
+    options = {"protocol_whitelist": ""}
+    if data.seekable():
+        options["max_size"] = str(_WAV_PACKET)
     try:
-        # A playlist must not make FFmpeg open other files or addresses.
-        container = av.open(
-            cast(BinaryIO, data), "r", options={"protocol_whitelist": ""}, **_LENIENT
-        )
+        container = av.open(cast(BinaryIO, data), "r", options=options, **_LENIENT)
     except MemoryError as error:
         raise OutOfMemory(_NO_MEMORY) from error
     except av.FFmpegError as error:
@@ -499,14 +506,12 @@ def _first_audio(container: InputContainer) -> AudioStream:
     stream = next((track for track in tracks if track.codec_context is not None), None)
     if stream is None:
         raise DecodeError("FFmpeg: the audio's codec is unknown")
+    if "enc_key" in stream.metadata:
+        raise DecodeError(_ENCRYPTED)
     if stream.codec_context.name == "flac":
         # Else a damaged frame becomes a burst of noise.
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return stream
-
-
-def _is_encrypted(packet: Packet[AudioStream], stream: AudioStream) -> bool:
-    return packet.has_sidedata("encryption_info") or "enc_key" in stream.metadata
 
 
 def _keep_layouts(frames: list[Any]) -> None:

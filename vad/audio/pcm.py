@@ -61,10 +61,12 @@ def as_float(array: NDArray[Any]) -> Samples:
         return x.astype(np.float32, copy=False)
     if x.dtype.kind not in "iu":
         raise ParameterError("audio", f"must hold floats or integers, not {x.dtype}")
-    half = float(2 ** (8 * x.dtype.itemsize - 1))
-    # Scaled in float64: float32 cannot hold every 32-bit sample.
-    centred = x - half if x.dtype.kind == "u" else x.astype(np.float64)
-    return (centred / half).astype(np.float32)
+    half = 2 ** (8 * x.dtype.itemsize - 1)
+    # float32 holds all of 16 bits, but not every 32-bit sample.
+    exact = np.float32 if x.dtype.itemsize <= 2 else np.float64
+    centred = np.subtract(x, half, dtype=exact) if x.dtype.kind == "u" else x.astype(exact)
+    centred /= half
+    return centred.astype(np.float32, copy=False)
 
 
 @cache
