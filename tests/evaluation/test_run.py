@@ -106,6 +106,37 @@ def test_noise_is_added_to_the_sets_named_and_to_speech_only(
     assert other.sets[1] != report.sets[1]
 
 
+def test_figures_over_several_draws_of_the_noise(data: Path, sets: list[LabelledSet]) -> None:
+    bank = NoiseBank.of([load_noise(str(data / "noise"))])
+    conditions = [CLEAN, Condition(-15.0, bank, {"bursts"})]
+
+    def louder(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        level = energy().probabilities(audio)
+        return np.asarray(level > level.mean(), np.float32)
+
+    flat = FunctionPeer("flat", lambda audio: np.zeros(-(-len(audio) // 160), np.float32))
+    peers = [FunctionPeer("louder", louder), flat]
+    first, second, both = (
+        evaluate(peers, sets, conditions, seed=seed, noise_draws=draws, draws=20)
+        for seed, draws in ((4, 1), (5, 1), (4, 2))
+    )
+    noisy = row(both, "bursts", "-15 dB", "louder")
+    apart = [row(each, "bursts", "-15 dB", "louder") for each in (first, second)]
+    assert apart[0].miss != apart[1].miss
+    assert noisy.miss == pytest.approx((apart[0].miss + apart[1].miss) / 2)
+    assert noisy.onsets == apart[0].onsets + apart[1].onsets
+    assert noisy.files == 3
+    assert noisy.minutes == pytest.approx(apart[0].minutes)
+    assert both.sets[0] == first.sets[0]  # without noise there is nothing to draw
+    assert len(both.files) == len(first.files)
+    missed = [sum(each.miss_s for each in of.files) for of in (first, second, both)]
+    clean = sum(each.miss_s for each in first.files if each.condition == "clean")
+    assert missed[2] == pytest.approx(missed[0] + missed[1] - clean)
+    (found,) = [each for each in both.comparisons if each.condition == "-15 dB"]
+    assert found.difference == pytest.approx(noisy.auc_shifted - 0.5)
+    assert found.low < found.difference < found.high  # over three files, not six
+
+
 def test_small_sets_count_as_one(data: Path, sets: list[LabelledSet], models: list[Peer]) -> None:
     bank = NoiseBank.of([load_noise(str(data / "noise"))])
     conditions = [CLEAN, Condition(-15.0, bank, {"bursts"})]

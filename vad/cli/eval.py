@@ -81,6 +81,9 @@ Small = Annotated[
     float, typer.Option("--pool-below", min=0, help="Minutes; shorter sets count as one.")
 ]
 Worst = Annotated[int, typer.Option("--worst", min=0, help="List so many of the worst files.")]
+NoiseDraws = Annotated[
+    int, typer.Option("--noise-draws", min=1, help="Add noise so many times, with seeds in a row.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the added noise and the bootstrap.")]
 
 
@@ -101,6 +104,7 @@ def evaluate_sets(
     group: Groups = None,
     pool_below: Small = DEFAULT_SMALL,
     worst: Worst = 0,
+    noise_draws: NoiseDraws = 1,
     seed: Seed = 0,
 ) -> None:
     """Measure detectors: AUC, errors, delays, false alarms, robustness to noise.
@@ -131,6 +135,7 @@ def evaluate_sets(
             groups=groups,
             small_minutes=pool_below,
             seed=seed,
+            noise_draws=noise_draws,
             progress=update,
         )
     console = Console()

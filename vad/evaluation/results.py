@@ -16,7 +16,8 @@ class SetResult:
     Rates, F1 and delays are at a threshold of 0.5, but for `f1`, which is at `f1_threshold`.
 
     Attributes:
-        condition: "clean" or the signal-to-noise ratio, e.g. "10 dB".
+        condition: "clean" or the signal-to-noise ratio, e.g. "10 dB"; figures are over all draws
+            of its noise.
         speech_ratio: share of the labelled frames that are speech.
         auc_shifted: the AUC at `shift_ms`, the constant shift that suits the model best;
             positive means that its scores lag.

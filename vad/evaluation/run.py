@@ -43,6 +43,7 @@ def evaluate(
     groups: Mapping[str, Collection[str]] | None = None,
     small_minutes: float = 0,
     seed: int = 0,
+    noise_draws: int = 1,
     draws: int = 1000,
     progress: Progress | None = None,
 ) -> Report:
@@ -56,6 +57,8 @@ def evaluate(
         groups: names for some of the sets, by which calibration is reported apart.
         small_minutes: shorter sets count as one in the pooled figures.
         seed: of the added noise and of the bootstrap.
+        noise_draws: how often noise is added to each file, with this seed and those after it; the
+            figures are over all of them.
         draws: bootstrap samples of each comparison.
         progress: called with the share that is done, 0 to 1.
 
@@ -69,7 +72,8 @@ def evaluate(
     _distinct("conditions", [condition.name for condition in conditions])
     steps = sum(len(labelled.files) for labelled in sets) + sum(len(c.clips) for c in noises)
     advance = _counter(steps, progress)
-    tallies = [t for each in sets for t in _on_set(models, each, conditions, seed, advance)]
+    seeds = range(seed, seed + noise_draws)
+    tallies = [t for each in sets for t in _on_set(models, each, conditions, seeds, advance)]
     small = _small(tallies, small_minutes)
     results = [set_result(tally) for tally in [*tallies, *small]]
     return Report(
@@ -101,13 +105,17 @@ def _on_set(
     models: Sequence[Peer],
     labelled: LabelledSet,
     conditions: Sequence[Condition],
-    seed: int,
+    seeds: Sequence[int],
     advance: Advance,
 ) -> list[Tally]:
     """A tally for each condition and, within it, each model; none for a set not concerned."""
     tallies = {
         (condition.name, model.name): Tally(
-            labelled.name, condition.name, model.name, model.latency_ms
+            labelled.name,
+            condition.name,
+            model.name,
+            model.latency_ms,
+            len(_draws(condition, seeds)),
         )
         for condition in conditions
         for model in models
@@ -118,16 +126,22 @@ def _on_set(
         for condition in conditions:
             if not condition.applies_to(labelled.name, labels):
                 continue
-            try:
-                audio = condition.apply(clean, labels, seed, f"{labelled.name}/{file.name}")
-            except ParameterError as error:
-                raise DataError(f"{file.path}: {error}") from error
-            for model in models:
-                scores = _probabilities(model, audio)
-                tally = tallies[condition.name, model.name]
-                tally.add(file, scores, labels, len(clean) / SAMPLE_RATE)
+            for seed in _draws(condition, seeds):
+                try:
+                    audio = condition.apply(clean, labels, seed, f"{labelled.name}/{file.name}")
+                except ParameterError as error:
+                    raise DataError(f"{file.path}: {error}") from error
+                for model in models:
+                    scores = _probabilities(model, audio)
+                    tally = tallies[condition.name, model.name]
+                    tally.add(file, scores, labels, len(clean) / SAMPLE_RATE)
         advance()
     return [tally for tally in tallies.values() if tally.files]
+
+
+def _draws(condition: Condition, seeds: Sequence[int]) -> Sequence[int]:
+    """The seeds by which audio differs under a condition: without noise one stands for all."""
+    return seeds[:1] if condition.noise is None else seeds
 
 
 def _on_noise(models: Sequence[Peer], corpus: Corpus, advance: Advance) -> list[NoiseResult]:

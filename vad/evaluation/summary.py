@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vad.evaluation.bootstrap import auc_difference
 from vad.evaluation.curves import calibration, error_curve
 from vad.evaluation.metrics import (
     NAN,
+    Kind,
     Labels,
     Scores,
     average_precision,
@@ -47,12 +49,18 @@ SHORT = (0.5, 1.0, None)  # seconds that an utterance is shorter than; None: any
 
 @dataclass(frozen=True)
 class Tally:
-    """What one detector gave on one set under one condition, file by file."""
+    """What one detector gave on one set under one condition, file by file.
+
+    Attributes:
+        draws: how often each file was heard, with other noise each time; its entries follow one
+            another.
+    """
 
     set: str
     condition: str
     model: str
     latency_ms: float = NAN
+    draws: int = 1
     files: list[LabelledFile] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
     labels: list[Labels] = field(default_factory=list)
@@ -68,13 +76,18 @@ class Tally:
 
     @property
     def minutes(self) -> float:
-        return sum(map(len, self.labels)) * HOP_MS / 60_000
+        """Of the files, however often they were heard."""
+        return sum(map(len, self.labels)) * HOP_MS / 60_000 / self.draws
+
+    def by_file(self, parts: Sequence[NDArray[Kind]]) -> list[NDArray[Kind]]:
+        """What belongs to each file in one, of `parts` that stand in the order of `files`."""
+        return [np.concatenate(parts[i : i + self.draws]) for i in range(0, len(parts), self.draws)]
 
 
 def pooled(tallies: Sequence[Tally], name: str) -> Tally:
     """Several sets as one; all of one condition and model."""
     first = tallies[0]
-    together = Tally(name, first.condition, first.model, first.latency_ms)
+    together = Tally(name, first.condition, first.model, first.latency_ms, first.draws)
     for each in tallies:
         together.files.extend(each.files)
         together.scores.extend(each.scores)
@@ -95,7 +108,7 @@ def set_result(tally: Tally) -> SetResult:
         set=tally.set,
         condition=tally.condition,
         model=tally.model,
-        files=len(tally.files),
+        files=len(tally.files) // tally.draws,
         minutes=tally.minutes,
         speech_ratio=float((labels == 1).sum() / max(1, (labels >= 0).sum())),
         auc=roc_auc(scores, labels),
@@ -124,7 +137,13 @@ def set_result(tally: Tally) -> SetResult:
 
 def file_results(tally: Tally) -> Iterator[FileResult]:
     """One row a file."""
-    for file, scores, labels in zip(tally.files, tally.scores, tally.labels, strict=True):
+    every = zip(
+        tally.files[:: tally.draws],
+        tally.by_file(tally.scores),
+        tally.by_file(tally.labels),
+        strict=True,
+    )
+    for file, scores, labels in every:
         found = scores >= THRESHOLD
         yield FileResult(
             set=tally.set,
@@ -196,10 +215,11 @@ def compare(
 ) -> Comparison:
     """Two detectors on the same files, their scores moved earlier by their shifts."""
     moved = [
-        [moved_earlier(scores, shift // HOP_MS) for scores in tally.scores]
+        tally.by_file([moved_earlier(scores, shift // HOP_MS) for scores in tally.scores])
         for tally, shift in zip((first, second), shifts_ms, strict=True)
     ]
-    difference = auc_difference(moved[0], moved[1], first.labels, draws=draws, seed=seed)
+    labels = first.by_file(first.labels)
+    difference = auc_difference(moved[0], moved[1], labels, draws=draws, seed=seed)
     return Comparison(
         set=first.set,
         condition=first.condition,
