@@ -181,6 +181,7 @@ class Service:
         self.file_turns = FileTurns(self.hub)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)
+        await asyncio.to_thread(self.decoders.wait_ready)
         # What is here will stay, torch and all: the collector need not look at it over and over
         # again, which took a fifth of a busy server's time.
         gc.collect()

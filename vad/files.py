@@ -19,6 +19,8 @@ def open_path(path: str | os.PathLike[str]) -> BinaryIO:
         OSError: says what is wrong with the path.
         ParameterError: it is none, as it holds a zero.
     """
+    if not os.fspath(path):
+        raise FileNotFoundError(errno.ENOENT, "the file's name is empty", "")
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, "is a directory, not an audio file", os.fspath(path))
     try:

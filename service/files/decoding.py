@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from service.files.workers import Cancellation
 from service.settings import Settings
@@ -35,6 +35,12 @@ class DecodePool:
         self._lock = threading.Lock()
         self._closed = False
         self._idle = [self._spawn() for _ in range(kept)]
+
+    def wait_ready(self) -> None:
+        """Waits until those that were started beforehand wait for files."""
+        for process in list(self._idle):
+            with suppress(EOFError, OSError):  # that it ended will be seen when it is needed
+                process.wait_ready()
 
     @contextmanager
     def decode(self, what: Undecoded, cancellation: Cancellation) -> Iterator[RemoteDecoder]:

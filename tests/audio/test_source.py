@@ -8,11 +8,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from vad.audio import PcmDecoder, SourceInfo, load_mono, open_audio
 from vad.audio.bytestream import Replay
+from vad.audio.headers import id3_bytes
 from vad.errors import DecodeError, ParameterError, UnsupportedAudio
 
 
@@ -71,6 +73,37 @@ def test_headerless_pcm_that_ends_within_a_sample() -> None:
     with open_audio(bytes(3201), sample_rate=16_000, encoding="pcm_s16le") as reader:
         assert sum(map(len, reader.blocks())) == 1600
     assert reader.warnings == ["audio breaks off at 0.10 s: the last sample has 1 of 2 bytes"]
+
+
+@pytest.fixture
+def bare_aac(data_dir: Path) -> bytes:
+    """speech.m4a's frames, each behind an ADTS header."""
+    file = io.BytesIO()
+    with av.open(str(data_dir / "speech.m4a")) as given, av.open(file, "w", format="adts") as made:
+        stream = made.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(audio=0):
+            if packet.size:
+                packet.stream = stream
+                made.mux(packet)
+    return file.getvalue()
+
+
+def test_what_tells_its_own_format_is_no_headerless_pcm(data_dir: Path, bare_aac: bytes) -> None:
+    """MP3 and AAC have no header that a container has; but speech does not begin like them."""
+    wav, mp3, amr = ((data_dir / f"speech.{kind}").read_bytes() for kind in ("wav", "mp3", "amr"))
+    samples = (bytes(100), np.full(9000, -1, "<i2").tobytes(), wav[44:], b"\xff\xfb")
+    files = (wav, mp3, mp3[id3_bytes(mp3) :], amr, bare_aac)
+    for data, warnings in [(each, 0) for each in samples] + [(each, 1) for each in files]:
+        with open_audio(data, sample_rate=16_000, encoding="pcm_s16le") as reader:
+            list(reader.blocks())
+        found = [each for each in reader.warnings if "leave encoding and sample_rate out" in each]
+        assert len(found) == warnings, data[:20]
+
+
+@pytest.mark.parametrize("encoding", ["mp3", "aac", "", "PCM_S16LE"])
+def test_an_encoding_of_files_is_told_to_be_left_out(encoding: str) -> None:
+    with pytest.raises(ParameterError, match=r"one of pcm_s16le, .*leave encoding .* out"):
+        open_audio(b"abcd", sample_rate=16_000, encoding=encoding)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0"])

@@ -62,6 +62,18 @@ def test_bad_files_get_a_line_each_and_good_ones_their_answer(
     assert any(segment["label"] == "speech" for segment in found["segments"])
 
 
+def test_a_name_that_does_not_show_is_told_so_that_it_does(data_dir: Path, tmp_path: Path) -> None:
+    odd = str(tmp_path / "a\x1b[31mb\n ")
+    code, out, err = main("detect", "", odd, str(data_dir / "speech.opus"), "-f", "csv")
+    assert code == 2
+    assert out.count("speech.opus,") > 2
+    assert err.splitlines() == [
+        "vad: the file's name is empty",
+        f"vad: {odd!r}: No such file or directory",
+    ]
+    assert main("detect", "")[0::2] == (2, "vad: the file's name is empty\n")
+
+
 def test_truncated_file_warns_and_succeeds(data_dir: Path) -> None:
     code, out, err = main("detect", str(data_dir / "truncated.mp3"), "-f", "rttm")
     assert code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # A WAV writer that does not know the length yet puts a number near 2^31 or 2^32: no promise.
 NO_PROMISE = 0x7FFF_0000
@@ -135,6 +136,36 @@ def mp3_frame_bytes(header: bytes) -> int | None:
     bit_rate = _MP3_BIT_RATES[version == 3][bit_rate_index] * 1000
     sample_rate = _MP3_SAMPLE_RATES[rate_index] // _MP3_RATE_DIVISOR[version]
     return (144 if version == 3 else 72) * bit_rate // sample_rate + padding
+
+
+def adts_frame_bytes(header: bytes) -> int | None:
+    """Length of the AAC frame that starts with these bytes (ISO/IEC 14496-3, 1.A.2.2).
+
+    Args:
+        header: at least 6 bytes.
+
+    Returns:
+        Bytes, header included; None if this is no ADTS header.
+    """
+    if header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
+        return None
+    size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+    return size if size > 7 else None
+
+
+def begins_with_frames(head: bytes) -> bool:
+    """Whether frames of MP3 or AAC (ADTS) stand here, three in a row, so that it is no chance."""
+    return any(_frames(head, length) == 3 for length in (mp3_frame_bytes, adts_frame_bytes))
+
+
+def _frames(head: bytes, length: Callable[[bytes], int | None]) -> int:
+    at = 0
+    for count in range(3):
+        header = head[at : at + 6]
+        if len(header) < 6 or (size := length(header)) is None:
+            return count
+        at += size
+    return 3
 
 
 def mp3_samples(head: bytes) -> int | None:

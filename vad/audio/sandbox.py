@@ -5,6 +5,7 @@ which takes one file after the other and answers with the audio in blocks; the c
 that it shares with its parent. What takes too much CPU time or memory is ended by the kernel,
 and what crashes costs that file alone: the next one gets another child.
 
+    of itself                READY, once it has started
     request                  REQUEST and JSON; then the file's descriptor, if it has no path
     answer                   INFO, then BLOCKs, then END; or FAILURE in place of the rest
 """
@@ -45,7 +46,7 @@ from vad.errors import (
     UnsupportedAudio,
 )
 
-REQUEST, INFO, BLOCK, END, FAILURE = b"r", b"i", b"b", b"e", b"f"
+READY, REQUEST, INFO, BLOCK, END, FAILURE = b"s", b"r", b"i", b"b", b"e", b"f"
 _POSIX = os.name == "posix"
 _COMMAND = "import sys; from vad.audio.sandbox import serve; serve(*map(int, sys.argv[1:]))"
 _ERRORS = {kind.__name__: kind for kind in (AudioError, DecodeError, UnsupportedAudio)}
@@ -101,7 +102,7 @@ class DecoderProcess:
     def __init__(self, memory_bytes: int | None = None, niceness: int = 0) -> None:
         self.memory_bytes = memory_bytes
         self.connection, theirs = Pipe()
-        self.idle, self._killed = True, False
+        self.idle, self._killed, self._ready = True, False, False
         handle = theirs.fileno()
         with theirs:
             if not _POSIX:
@@ -126,6 +127,15 @@ class DecoderProcess:
     @property
     def alive(self) -> bool:
         return not self._killed and self._process.poll() is None
+
+    def wait_ready(self) -> None:
+        """Waits until it has started.
+
+        Raises:
+            EOFError, OSError: it ended before.
+        """
+        if not self._ready:
+            self._ready = _received(self.connection) == READY
 
     def kill(self) -> None:
         """Ends it at once, whatever it does; from any thread."""
@@ -222,6 +232,7 @@ class RemoteDecoder:
         }
         self._process.idle = False
         with self._explained():
+            self._process.wait_ready()
             connection = self._process.connection
             connection.send_bytes(REQUEST + json.dumps(values).encode())
             if not isinstance(what.source, str):
@@ -313,7 +324,8 @@ class Sandbox:
         copy: BinaryIO | None = None
         file: str | BinaryIO
         if isinstance(source, str | os.PathLike):
-            file, name = os.path.abspath(os.fspath(source)), name or PurePath(source).name
+            file, name = os.fspath(source), name or PurePath(source).name
+            file = file and os.path.abspath(file)  # the empty one is no folder
         elif not _POSIX:  # only a path can be handed over
             return open_audio(source, sample_rate=sample_rate, encoding=encoding, name=name)
         elif _has_descriptor(source):
@@ -450,6 +462,7 @@ def serve(handle: int, memory_bytes: int, niceness: int) -> None:
         kind = importlib.import_module("multiprocessing.connection").PipeConnection
         connection = kind(handle)
     with suppress(EOFError, ConnectionError):
+        connection.send_bytes(READY)
         while True:
             _answer(connection)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vad.audio.bytestream import Replay, is_seekable, read_some
 from vad.audio.channels import select_channels
 from vad.audio.ffmpeg import AvDecoder, OutOfMemory, Unrecognised
-from vad.audio.headers import find_container, id3_bytes
-from vad.audio.pcm import PcmDecoder, Samples, as_array, as_float
+from vad.audio.headers import begins_with_frames, find_container, id3_bytes
+from vad.audio.pcm import ENCODINGS, PcmDecoder, Samples, as_array, as_float
 from vad.audio.reader import (
     MAX_CHANNELS,
     AudioReader,
@@ -158,7 +158,12 @@ def _check_headerless(sample_rate: int | None, encoding: str | None) -> int | No
                 "is for arrays and, with encoding, for headerless PCM; files say their own",
             )
         return None
-    PcmDecoder(encoding)  # raises if it is unknown
+    if encoding not in ENCODINGS:
+        raise ParameterError(
+            "encoding",
+            f"must be one of {', '.join(ENCODINGS)}; files of other kinds, such as MP3, AAC and "
+            "FLAC, are told by their content: leave encoding and sample_rate out",
+        )
     if sample_rate is None:
         raise ParameterError("sample_rate", "headerless PCM needs one, in Hz")
     return check_declared_rate(sample_rate)
@@ -315,10 +320,11 @@ class PcmFileDecoder:
         second = self.info.sample_rate * self._pcm.sample_bytes
         received = 0
         while data := read_some(self._file, second):
-            if not received and find_container(data[:_HEAD]) == 0:
+            head = data[:_HEAD]
+            if not received and (find_container(head) == 0 or begins_with_frames(head)):
                 self.warnings.append(
-                    "it begins as a file with a header, which is heard as samples here: leave "
-                    "encoding and sample_rate out"
+                    "it begins as a file that tells its own format, and is heard as bare samples "
+                    "here: leave encoding and sample_rate out"
                 )
             received += len(data)
             samples = self._pcm.push(data)

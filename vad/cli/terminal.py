@@ -30,9 +30,17 @@ def complain(problem: object, file: str = "") -> None:
         if own and text.startswith((f"{own}: ", f"{own} ")):  # messages name the file themselves
             text = text[len(own) :].lstrip(": ")
             break
-    line = f"{file}: {text}" if file else text
-    line = line.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
+    if file != file.strip():
+        file = repr(file)  # else its end would not show
+    line = _printable(f"{file}: {text}" if file else text)
     errors.print(f"vad: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    """On one line, and without what a terminal would act upon: a file's name may hold anything."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def clock(seconds: float) -> str:
