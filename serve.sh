@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs convad into .venv and serves it; arguments go to `vad serve`.
 set -euo pipefail
-cd "$(dirname "$0")"
+CDPATH= cd -- "$(dirname "$0")"
 . ./setup.sh service
 exec vad serve "$@"

@@ -228,3 +228,49 @@ def test_a_python_too_old_is_told(checkout: Path) -> None:
     assert told == (
         "convad: Python 3.11 or newer is needed; PYTHON=/path/to/python says where it is"
     )
+
+
+def test_an_environment_too_old_is_told(checkout: Path) -> None:
+    old = checkout / ".venv/bin/python"
+    old.unlink()
+    stub(old, 'case "$*" in *version_info*) exit 1 ;; -V) echo Python 3.9.1 ;; esac')
+    [told] = setup(checkout, "service")
+    assert told == (
+        "convad: .venv has Python 3.9.1, and 3.11 or newer is needed: remove it, or set VENV"
+    )
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["moved", "interrupted"])
+def test_an_environment_that_knows_not_where_it_is_is_renewed(checkout: Path, moved: bool) -> None:
+    """Else a copy of the folder would run the code of the first."""
+    assert len(setup(checkout, "service")) == 1
+    if moved:
+        checkout = checkout.rename(checkout.with_name("Björns copy"))
+    else:
+        (checkout / ".venv/bin/activate").unlink()
+    assert len(setup(checkout, "service")) == (1 if moved else 0)
+    assert setup(checkout, "service") == []
+
+
+def test_a_place_where_nothing_can_be_made_is_told(checkout: Path) -> None:
+    (checkout / "file").touch()
+    [told] = setup(checkout, "service", VENV="file/venv", PYTHON=sys.executable)
+    assert told.endswith("convad: file/venv can't be made; VENV=/another/folder puts it elsewhere")
+
+
+def test_what_cannot_be_installed_is_told(checkout: Path) -> None:
+    stub(checkout / "commands/uv", "exit 1")
+    [packages] = checkout.glob(".venv/lib/python*/site-packages")
+    (packages / "pip.py").write_text("raise SystemExit(1)")
+    [told] = setup(checkout, "service")
+    assert told.endswith(
+        "installing failed; once its cause is gone (no network? a full disk?), start this again"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is UTF-8 in any case")
+def test_the_plain_locale_is_replaced_by_one_that_can_spell(checkout: Path) -> None:
+    stub(checkout / "commands/uv", 'echo "$LC_ALL" >>log')
+    assert setup(checkout, "service", LC_ALL="C") == ["C.UTF-8"]
+    (checkout / ".venv/convad.service").unlink()
+    assert setup(checkout, "service", LC_ALL="de_DE.UTF-8") == ["de_DE.UTF-8"]
