@@ -9,6 +9,7 @@ back by TCP, and nothing is dropped: while more waits than may, the socket is no
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
@@ -42,6 +43,7 @@ MESSAGES_A_TURN = 16  # other than audio
 LOOKED_AT = 256  # messages, to see how much audio waits
 MAX_UNSENT = 64  # messages for the client, beyond which it gets no more turns
 BURST_S = 2.0  # what a client may send at once beside audio, in seconds of its rate
+IN_FLIGHT_S = 0.05  # for what a client has sent already to be read
 FAREWELL_S = 1.0  # what a client gets to take the last messages of a stream that is stuck
 
 Call = Callable[[], list[MessageT]]
@@ -76,6 +78,8 @@ class Connection(ABC, Generic[MessageT]):
         self._news = asyncio.Event()
         # How it ends.
         self._why: Exception | None = None  # before all that waits
+        self._last: Exception | None = None  # behind all that has been sent
+        self._read_since = 0.0  # since when it is read; infinity while it isn't
         self._gone: StopReason | None = None  # the client, behind all that waits
 
     # Its life.
@@ -100,6 +104,14 @@ class Connection(ABC, Generic[MessageT]):
             self._meter.close()
             self._service.streams.release(self)
             self._conclude()
+
+    def finish(self, why: Exception) -> None:
+        """Ends the stream behind all that its client has sent, unless that ends it."""
+        self._last, self._read_since = why, max(self._read_since, perf_counter())
+        if self._admitted:
+            self._hub.wake(self)
+        else:
+            self.stop(why)
 
     def stop(self, why: Exception) -> None:
         """Ends the stream once the message in hand is done with."""
@@ -143,8 +155,9 @@ class Connection(ABC, Generic[MessageT]):
             while True:
                 self.receive(await self._next())
                 while self.full:
+                    self._read_since = math.inf
                     await self._progress()
-                    self._heard = perf_counter()
+                    self._heard = self._read_since = perf_counter()
         except WebSocketDisconnect as exc:
             self._leave("shutdown" if exc.code == SERVICE_RESTART else "disconnect")
         except Exception as exc:
@@ -283,13 +296,21 @@ class Connection(ABC, Generic[MessageT]):
     def waits(self) -> bool:
         if self._session.reason is not None or self._gone:
             return False
-        return self._why is not None or (bool(self._waiting) and len(self._unsent) < MAX_UNSENT)
+        if self._why is not None or (self._last is not None and not self._waiting):
+            return True
+        return bool(self._waiting) and len(self._unsent) < MAX_UNSENT
+
+    @property
+    def _heard_all(self) -> bool:
+        return not self._waiting and perf_counter() > self._read_since + IN_FLIGHT_S
 
     def answer(self, until: float) -> bool:
-        if self._why is not None:
-            self._end()
         for _ in range(MESSAGES_A_TURN):
-            if not self.waits or isinstance(self._waiting[0][0], bytes):
+            if self._last is not None and self._heard_all:
+                self._why = self._why or self._last
+            if self._why is not None:
+                self._end()
+            if not (self._waiting and self.waits) or isinstance(self._waiting[0][0], bytes):
                 return True
             if perf_counter() > until:
                 return False
@@ -304,7 +325,7 @@ class Connection(ABC, Generic[MessageT]):
         return False
 
     def backlog_s(self) -> float:
-        if not self.waits:
+        if not (self._waiting and self.waits):
             return 0
         size = 0
         for i in range(min(len(self._waiting), LOOKED_AT)):

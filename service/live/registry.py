@@ -18,6 +18,7 @@ CANCELLED_S = 1.0  # what a cancelled stream gets to write its last records
 class LiveStream(Protocol):
     """What the registry needs of a stream."""
 
+    def finish(self, why: ServiceError) -> None: ...
     def stop(self, why: ServiceError) -> None: ...
     def cancel(self) -> None: ...
 
@@ -66,10 +67,18 @@ class StreamRegistry:
         self._changed()
 
     async def drain(self, why: ServiceError, grace_s: float) -> None:
-        """Ends all streams: kindly at first, and after `grace_s` those that can't be reached."""
+        """Ends all streams.
+
+        What has been sent is still heard, so that who has said its last gets its last answer;
+        after half of `grace_s` no more is, and after all of it whoever can't be reached is cut off.
+        """
+        for stream in list(self._here):
+            stream.finish(why)
+        if await self._wait_empty(grace_s / 2):
+            return
         for stream in list(self._here):
             stream.stop(why)
-        if await self._wait_empty(grace_s):
+        if await self._wait_empty(grace_s / 2):
             return
         log.warning("streams_cancelled", count=len(self._here))
         for stream in list(self._here):

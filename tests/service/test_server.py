@@ -76,6 +76,40 @@ def test_sigterm_sends_the_last_stop_before_the_close() -> None:
     assert code == 1012
 
 
+@pytest.mark.parametrize("max_queue_bytes", [2**20, 5000], ids=["read", "unread"])
+def test_who_has_said_its_last_gets_its_last_answer_at_sigterm(max_queue_bytes: int) -> None:
+    slow = EnergyEngine(seconds=0.05)
+    with (
+        running(slow, max_queue_bytes=max_queue_bytes) as (server, port),
+        connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client,
+    ):
+        start_speech(client)
+        for _ in range(4):
+            client.send(LOUD)
+        client.send('{"type":"end"}')
+        server.handle_exit(signal.SIGTERM, None)
+        found, code = messages(client)
+    assert [m["type"] for m in found] == ["speech_stopped", "session.closed"]
+    assert (found[0]["reason"], found[1]["audio_ms"], code) == ("end", 2500, 1000)
+
+
+def test_who_has_more_to_say_than_the_grace_has_time_for_still_gets_its_stop() -> None:
+    slow = EnergyEngine(seconds=0.5)
+    with (
+        running(slow, shutdown_grace_s=2) as (server, port),
+        connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client,
+    ):
+        start_speech(client)
+        for _ in range(40):
+            client.send(LOUD)
+        client.send('{"type":"end"}')
+        server.handle_exit(signal.SIGTERM, None)
+        found, code = messages(client)
+    assert [m["type"] for m in found] == ["speech_stopped", "error", "session.closed"]
+    assert (found[0]["reason"], code) == ("shutdown", 1012)
+    assert 500 < found[2]["audio_ms"] < 20_500
+
+
 @pytest.mark.parametrize("path", ["/v1/vad/stream", "/v1/realtime"])
 def test_a_handshake_at_sigterm_is_told_of_the_restart(
     monkeypatch: pytest.MonkeyPatch, path: str

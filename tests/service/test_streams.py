@@ -207,6 +207,9 @@ class StuckStream:
         self.registry, self.heeds = registry, heeds
         self.calls: list[str] = []
 
+    def finish(self, why: ServiceError) -> None:
+        self.calls.append("finish")
+
     def stop(self, why: ServiceError) -> None:
         self.calls.append("stop")
         if self.heeds:
@@ -234,8 +237,8 @@ def test_the_registry_cancels_only_who_does_not_heed() -> None:
         return kind, stuck, outside
 
     kind, stuck, outside = asyncio.run(drain())
-    assert (kind.calls, stuck.calls) == (["stop"], ["stop", "cancel"])
-    assert outside.calls == ["stop"]
+    assert (kind.calls, stuck.calls) == (["finish", "stop"], ["finish", "stop", "cancel"])
+    assert outside.calls == ["finish", "stop"]
 
 
 def test_a_client_that_takes_nothing_does_not_hold_up_the_end(detector: Detector) -> None:
