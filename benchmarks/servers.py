@@ -67,14 +67,14 @@ def app(kind: str) -> FastAPI:
 
 
 @contextmanager
-def server(kind: str, core: int | None, streams: int) -> Iterator[tuple[int, int]]:
+def server(kind: str, core: int | None, streams: int, **settings: str) -> Iterator[tuple[int, int]]:
     """A server of a kind, `convad` among them, on one core; its process and port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ours = [sys.executable, "-m", "service"]
     command = ours if kind == "convad" else [sys.executable, __file__, kind, str(port)]
-    settings = {
+    environment = {
         "VAD_PORT": str(port),
         "VAD_DEVICE": "cpu",
         "VAD_MAX_STREAMS": str(streams),
@@ -83,7 +83,7 @@ def server(kind: str, core: int | None, streams: int) -> Iterator[tuple[int, int
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | settings,
+        env=os.environ | environment | settings,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),

@@ -21,10 +21,11 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from service import logs
+from service.allowance import Allowance
 from service.app import create_app
-from service.http.protocol import HttpProtocol
+from service.http.protocol import REQUESTS_A_TURN, HttpProtocol
 from service.live.protocol import StreamLimits
-from service.live.websockets import Allowance, WebSocketProtocol
+from service.live.websockets import FRAMES_A_TURN, WebSocketProtocol
 from service.security import hide_environment, warn_if_open
 from service.settings import Settings
 from service.state import Service, load
@@ -34,6 +35,7 @@ from vad.nn import weights
 
 log = structlog.get_logger(__name__)
 RESERVED = 96  # descriptors that connections leave to the rest of a process
+SPARE = 16  # connections that neither streams nor requests with audio take
 
 
 class Server(uvicorn.Server):
@@ -87,6 +89,7 @@ def create_server(settings: Settings, detector: Detector | None = None) -> Serve
 
 
 def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    most = _connections(settings)
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -95,9 +98,11 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
             HttpProtocol,
             head_s=settings.head_timeout_s,
             stall_s=settings.stream_stall_s,
-            most=_connections(settings),
+            most=most,
+            most_sockets=max(1, most - settings.max_requests - SPARE),
+            allowance=Allowance(REQUESTS_A_TURN),
         ),  # type: ignore[arg-type]
-        ws=partial(WebSocketProtocol, allowance=Allowance()),  # type: ignore[arg-type]
+        ws=partial(WebSocketProtocol, allowance=Allowance(FRAMES_A_TURN)),  # type: ignore[arg-type]
         # The limit itself is the session's, which can say so before it closes; this one only
         # keeps a message from filling the memory.
         ws_max_size=2 * StreamLimits.of(settings).max_event_bytes,

@@ -9,7 +9,12 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.allowance import Allowance
+
 MAX_HEAD_BYTES, MAX_HEADERS = 2**16, 100  # of one request
+# A small request takes about a millisecond of the event loop, and it is as short of that as
+# live streams are.
+REQUESTS_A_TURN = 4
 PIECE, BODY_PIECE = 2**12, 2**16  # bytes that are parsed at a time: of heads, of bodies
 CHECKS = 5  # of a client that doesn't read, in `stall_s`
 
@@ -19,19 +24,32 @@ class HttpProtocol(HttpToolsProtocol):
 
     - A request's line and headers have so many bytes and come within `head_s`: else 431, or the
       end of the connection, which has to be of use within that time again and again.
+    - Of all connections together only so many requests begin in a turn: further ones wait.
     - Requests that are sent before the answers to earlier ones wait unread.
     - A client that takes nothing of its answer for `stall_s` loses the connection.
-    - Where more than `most` connections are open, one that waits for a request gives way.
+    - Where more than `most` connections are open, one that waits for a request gives way; none
+      could if all were WebSockets, so these may be `most_sockets`: then 503.
 
     Args:
         head_s: seconds for a request's head.
         stall_s: seconds without progress in writing.
-        most: connections of this process.
+        most, most_sockets: connections of this process, and WebSockets among them.
+        allowance: of requests, of all connections together.
     """
 
-    def __init__(self, *args: Any, head_s: float, stall_s: float, most: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        head_s: float,
+        stall_s: float,
+        most: int,
+        most_sockets: int,
+        allowance: Allowance,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._head_s, self._stall_s, self._most = head_s, stall_s, most
+        self._most_sockets, self._allowance = most_sockets, allowance
         self._unread = bytearray()
         self._held = False  # whether it is for us that reading is paused
         self._in_head, self._head_bytes = True, 0
@@ -74,6 +92,10 @@ class HttpProtocol(HttpToolsProtocol):
             if self.pipeline:  # a request that waits for its predecessor's answer
                 self._hold()
                 return
+            if self._in_head and not self._allowance.left:
+                self._hold()
+                self._allowance.wait(self.client and self.client[0], self._read_on)
+                return
             size = PIECE if self._in_head else BODY_PIECE
             piece = bytes(self._unread[:size])
             del self._unread[:size]
@@ -105,6 +127,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._forget_head()
+        self._allowance.spend(1)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -117,10 +140,10 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             super().send_400_response(msg)
 
-    def _refuse(self) -> None:
+    def _refuse(self, status: int = 431) -> None:
         if not self.transport.is_closing():
             self.transport.write(
-                STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+                STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
             )
             self.transport.close()
 
@@ -138,6 +161,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def handle_websocket_upgrade(self) -> None:
+        sockets = sum(not isinstance(other, HttpProtocol) for other in self.connections)
+        if sockets >= self._most_sockets:
+            return self._refuse(503)
         self._forget_head()
         self._forget_stall()
         super().handle_websocket_upgrade()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
-from collections import deque
-from collections.abc import Callable
+from asyncio import TimerHandle
 from time import perf_counter
 from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+
+from service.allowance import Allowance
 
 # An extension in an ASGI scope. Its `attach` is given a `Receiver`, or None.
 SHORT_CUT = "convad.short_cut"
@@ -18,10 +18,9 @@ SHORT_CUT = "convad.short_cut"
 # What a client gets to take what was still to be sent; uvicorn itself waits 10 s for its close.
 LINGER_S = 20.0
 
-# Frames that are no audio take longer to read than to send. So many of all connections are read
-# in a turn, and the next turn is not before `SHARE` times what that took: the rest of the time is
-# for everybody else. Data is cut so that few more can be in one piece.
-FRAMES_A_TURN, TURN_S, SHARE = 64, 0.008, 4
+# Frames that are no audio take longer to read than to send: so many are read in a turn. Data is
+# cut so that few more can be in one piece.
+FRAMES_A_TURN = 64
 PIECE = 1024  # bytes
 
 # uvicorn says of each connection what was asked for, query and all: there may be secrets in it.
@@ -39,49 +38,6 @@ class Receiver(Protocol):
     def count(self, frames: int) -> None:
         """So many pings, or other frames without content, have come."""
         ...
-
-
-class Allowance:
-    """How many frames that are no audio may be read in a turn, of all connections together."""
-
-    def __init__(self) -> None:
-        self._left = FRAMES_A_TURN
-        self._taken_s = 0.0  # in this turn
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._loop: AbstractEventLoop | None = None
-        self._timer: TimerHandle | None = None
-
-    @property
-    def left(self) -> bool:
-        """Whether anybody may go on reading."""
-        return self._left > 0
-
-    def spend(self, frames: int, seconds: float) -> None:
-        """So many have been read, in so much time."""
-        self._left -= frames
-        self._taken_s += seconds
-        self._renew_soon()
-
-    def wait(self, read_on: Callable[[], None]) -> None:
-        """Calls once there is more, whoever waits longest first."""
-        self._waiting.append(read_on)
-        self._renew_soon()
-
-    def _renew_soon(self) -> None:
-        if self._timer is None:
-            self._timer = get_running_loop().call_later(TURN_S, self._renew)
-
-    def _renew(self) -> None:
-        self._timer = None
-        if (rest := SHARE * self._taken_s - TURN_S) > 0:
-            self._taken_s = 0.0
-            self._timer = get_running_loop().call_later(rest, self._renew)
-            return
-        self._left, self._taken_s = FRAMES_A_TURN, 0.0
-        while self._waiting and self.left:
-            self._waiting.popleft()()
-        if self._waiting:
-            self._renew_soon()
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -123,7 +79,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         while self._unread and not self.transport.is_closing():
             if not self._allowance.left:
                 self._pause()
-                self._allowance.wait(self._read_on)
+                self._allowance.wait(self.client and self.client[0], self._read_on)
                 return
             piece = bytes(self._unread[:PIECE])
             del self._unread[:PIECE]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import resource
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-from .conftest import PATIENCE_S, answered, running, until
+from service.allowance import TURN_S, Allowance
+from service.http.protocol import REQUESTS_A_TURN
+
+from .conftest import PATIENCE_S, SPEECH_WAV, answered, running, until
 
 GET = b"GET /version HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -118,6 +127,66 @@ def test_idle_connections_give_way() -> None:
         assert len(server.server_state.connections) <= 21
 
 
+def test_streams_leave_connections_to_others() -> None:
+    with (
+        running(max_connections=30, max_requests=4, api_keys="alpha-key") as (_, port),
+        ExitStack() as stack,
+    ):
+        url = f"ws://127.0.0.1:{port}/v1/vad/stream"
+        for _ in range(10):  # none of them gives its key
+            stack.enter_context(connect(url))
+        with pytest.raises(InvalidStatus, match="503"):
+            connect(url)
+        for _ in range(30):
+            stack.enter_context(closing(connected(port)))
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz/ready", timeout=PATIENCE_S).is_success
+
+
+def test_requests_of_many_connections_begin_a_few_at_a_time() -> None:
+    with running() as (_, port), ExitStack() as stack:
+        clients = [stack.enter_context(closing(connected(port))) for _ in range(100)]
+        started = time.monotonic()
+        for client in clients:
+            client.sendall(GET + b"\r\n")
+        for client in clients:
+            assert answered(client)[0] == 200
+        turns = len(clients) / REQUESTS_A_TURN - 1
+        assert time.monotonic() - started >= turns * TURN_S
+
+
+def test_each_address_has_its_turn() -> None:
+    begun: list[str] = []
+
+    async def run() -> None:
+        allowance = Allowance(2)
+        allowance.spend(2)
+        for name in ("a1", "a2", "a3", "a4", "b1"):
+
+            def go_on(name: str = name) -> None:
+                begun.append(name)
+                allowance.spend(1)
+
+            allowance.wait(name[0], go_on)
+        assert not allowance.left
+        while len(begun) < 5:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(run())
+    assert begun == ["a1", "b1", "a2", "a3", "a4"]
+
+
+def test_what_was_too_much_is_missing_in_later_turns() -> None:
+    async def run() -> float:
+        allowance, done = Allowance(2), asyncio.Event()
+        allowance.spend(10)
+        started = time.monotonic()
+        allowance.wait(None, done.set)
+        await asyncio.wait_for(done.wait(), PATIENCE_S)
+        return time.monotonic() - started
+
+    assert asyncio.run(run()) >= 5 * TURN_S - 0.001
+
+
 def test_few_descriptors_leave_some_to_the_rest() -> None:
     from service import Settings
     from service.server import _connections
@@ -125,3 +194,32 @@ def test_few_descriptors_leave_some_to_the_rest() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert _connections(Settings()) <= min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 96)
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
+
+
+def test_health_is_answered_where_few_descriptors_are_and_all_are_asked_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        ["bash", "-c", f"ulimit -n 256; exec {sys.executable} -m service"],
+        env=os.environ | {"VAD_PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: is_ready(url))
+        with ExitStack() as stack:
+            for _ in range(400):
+                stack.enter_context(closing(connected(port)))
+            assert is_ready(url)
+            answer = httpx.post(f"{url}/v1/vad", content=SPEECH_WAV, timeout=PATIENCE_S)
+            assert answer.is_success
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz/ready", timeout=PATIENCE_S).is_success
+    except httpx.TransportError:
+        return False
