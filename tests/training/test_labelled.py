@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import soundfile
 
 from vad.errors import DataError
-from vad.training.corpora import Corpus
-from vad.training.labelled import labelled_corpora, unlabelled
+from vad.training.corpora import Corpus, find_corpora
+from vad.training.labelled import labelled_corpora, unlabelled, unread_labels
 from vad.training.prepare import load_cache, prepare
 from vad.training.recipe import Recipe
 
@@ -94,6 +95,27 @@ def test_labels_of_each_kind_part_speech_from_pauses(mine: Path) -> None:
 
 def test_what_nothing_labels_is_told(mine: Path) -> None:
     assert [path.name for path in unlabelled(mine)] == ["e.wav"]
+
+
+def test_labels_that_are_not_read_are_told(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "speech").mkdir()
+    mine.rename(tmp_path / "speech" / "mine")
+    (corpus,) = find_corpora(tmp_path)
+    assert unread_labels(corpus) == {tmp_path / "speech" / "mine": 4}  # e.wav has none
+    assert not any(map(unread_labels, labelled_corpora(tmp_path / "speech" / "mine")))
+    lines: list[str] = []
+    prepare(
+        [noise := replace(corpus, kind="noise")], tmp_path / "cache", workers=1, report=lines.append
+    )
+    assert "4 recordings" in lines[0]
+    assert f"--labelled {tmp_path / 'speech' / 'mine'}" in lines[0]
+    prepare([noise], tmp_path / "cache", workers=1, report=lines.append)
+    assert f"delete {tmp_path / 'cache' / 'noise' / 'mine'}" in lines[-1]
+
+
+def test_a_folder_of_labelled_recordings_is_no_root(mine: Path) -> None:
+    with pytest.raises(DataError, match="--labelled"):
+        find_corpora(mine)
 
 
 def test_prepared_labels_are_the_users(mine: Path, tmp_path: Path) -> None:

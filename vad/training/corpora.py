@@ -112,7 +112,10 @@ def find_corpora(root: Path) -> list[Corpus]:
                 found.append(manifest(entry, kind))
     found = [corpus for corpus in found if corpus.clips]
     if not found:
-        raise DataError(f"{root}: no corpora; expected speech/, noise/, music/ or rir/ with audio")
+        raise DataError(
+            f"{root}: no corpora; expected speech/, noise/, music/ or rir/ with audio in it. "
+            "Recordings with labels beside them are read with --labelled"
+        )
     return found
 
 

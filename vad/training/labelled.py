@@ -14,7 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vad.errors import DataError
-from vad.evaluation.sets import LabelledFile, load_sets
+from vad.evaluation.sets import LABEL_FORMATS, LabelledFile, load_sets
+from vad.formats import recording_ids
 from vad.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from vad.training.corpora import Clip, Corpus, Interval
 
@@ -51,6 +52,25 @@ def unlabelled(folder: Path) -> list[Path]:
     return sorted(path for path in sounds if path.resolve() not in labelled)
 
 
+def unread_labels(corpus: Corpus) -> dict[Path, int]:
+    """Folders where label files lie beside clips that come without labels, and how many clips.
+
+    A corpus that is no folder of labelled recordings is labelled by the references, so a user's own
+    labels would be passed over in silence.
+    """
+    beside: dict[Path, set[str]] = {}
+    found: dict[Path, int] = {}
+    for path in {clip.path for clip in corpus.clips if clip.speech is None}:
+        folder = path.parent
+        if folder not in beside:
+            beside[folder] = {
+                each.stem for each in folder.iterdir() if each.suffix.lower() in LABEL_FORMATS
+            }
+        if beside[folder] & recording_ids(path.name):
+            found[folder] = found.get(folder, 0) + 1
+    return dict(sorted(found.items()))
+
+
 def _stretches(file: LabelledFile) -> list[list[Interval]]:
     """Its speech, parted at the long pauses."""
     parted: list[list[Interval]] = []
@@ -78,7 +98,7 @@ def _silent(file: LabelledFile) -> list[Clip]:
     starts = [0.0, *(max(e for _, e in spans) + MARGIN_S for spans in stretches)]
     ends = [*(spans[0][0] - MARGIN_S for spans in stretches), None]
     return [
-        Clip(f"{file.name}#pause-{i}", file.path, start, end, group=file.name)
+        Clip(f"{file.name}#pause-{i}", file.path, start, end, group=file.name, speech=())
         for i, (start, end) in enumerate(zip(starts, ends, strict=True))
         if end is None or end - start >= LONG_S - 2 * MARGIN_S
     ]

@@ -27,6 +27,7 @@ from vad.errors import DataError
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 from vad.training.coders import coded_now_and_then
 from vad.training.corpora import Clip, Corpus
+from vad.training.labelled import unread_labels
 from vad.training.labels import NON_SPEECH, LabelRule, from_intervals, label
 from vad.training.teachers import (
     TEACHERS,
@@ -76,7 +77,7 @@ def prepare(
         cache: the folder, made if absent.
         workers: processes; one corpus each.
         device: where the references that label speech run.
-        report: called with one line per corpus.
+        report: called with one line for each corpus, and for labels that are not read.
 
     Raises:
         DataError: two corpora of one kind and name, or one without a usable clip.
@@ -84,7 +85,18 @@ def prepare(
     names = [f"{corpus.kind}/{corpus.name}" for corpus in corpora]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"two corpora are called {', '.join(twice)}: rename a folder")
-    missing = [c for c in corpora if not (cache / c.kind / c.name / "corpus.json").is_file()]
+    missing = []
+    for corpus in corpora:
+        place = cache / corpus.kind / corpus.name
+        if (place / "corpus.json").is_file():
+            report(f"{corpus.kind}/{corpus.name}: as it was; delete {place} to prepare it anew")
+            continue
+        missing.append(corpus)
+        for folder, count in unread_labels(corpus).items():
+            report(
+                f"warning: {corpus.kind}/{corpus.name}: the labels of {count} recordings in "
+                f"{folder} are not read here; --labelled {folder} reads them"
+            )
     # CUDA does not survive a fork of the process that joined the others on it.
     start = get_context("spawn" if device.startswith("cuda") else None)
     with ProcessPoolExecutor(workers, mp_context=start) as pool:
