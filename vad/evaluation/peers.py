@@ -23,6 +23,7 @@ Frames = NDArray[np.float32]
 
 SILERO_WINDOW = 512  # samples: 32 ms
 EARSHOT_WINDOW = 256  # samples: 16 ms
+TEN_WINDOW = 256  # samples: 16 ms, the package's default
 FIRERED_SHORTEST = 560  # samples: two analysis windows of 25 ms, 10 ms apart
 ENERGY_WINDOW = 320  # samples: 20 ms
 ENERGY_MIDPOINT = -45.0  # dBFS that becomes 0.5
@@ -198,6 +199,32 @@ def earshot() -> Peer:
     return FunctionPeer("earshot", score, window_latency_ms(EARSHOT_WINDOW))
 
 
+def ten() -> Peer:
+    """TEN VAD: windows of 16 ms; the last one is filled up with zeros.
+
+    Its licence is Apache-2.0 with the condition that nothing made with it competes with Agora, so
+    it is no part of an extra: `pip install ten-vad` and, on Debian, `apt install libc++1`.
+
+    Raises:
+        ParameterError: the package is not installed, or a library of its can't be loaded.
+    """
+    try:
+        package = importlib.import_module("ten_vad")
+        package.TenVad(TEN_WINDOW)
+    except (ImportError, OSError, NotImplementedError) as error:
+        raise ParameterError("peer", f"ten-vad can't be used here: {error}") from error
+
+    def score(audio: Audio) -> Frames:
+        pcm = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
+        whole = np.pad(pcm, (0, -audio.size % TEN_WINDOW))
+        model = package.TenVad(TEN_WINDOW)
+        found = [model.process(each)[0] for each in whole.reshape(-1, TEN_WINDOW)]
+        values = np.clip(np.asarray(found, dtype=np.float32), 0, 1)
+        return spread(values, TEN_WINDOW, frame_count(audio.size, SAMPLE_RATE))
+
+    return FunctionPeer("ten", score, window_latency_ms(TEN_WINDOW))
+
+
 def segmentation() -> Peer:
     """pyannote segmentation 3.0 (MIT), which hears ten seconds at once: an offline reference, in
     windows five seconds apart whose probabilities are averaged.
@@ -254,6 +281,7 @@ PEERS: Mapping[str, Callable[[], Peer]] = {
     "webrtc": webrtc,
     "pymicro": pymicro,
     "earshot": earshot,
+    "ten": ten,
     "segmentation": segmentation,
     "teachers": teachers,
 }
