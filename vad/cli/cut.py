@@ -15,7 +15,7 @@ import typer
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
 from vad.cli.output import check_target, write_whole
 from vad.cli.recordings import STANDARD_INPUT, standard_input
-from vad.cli.terminal import complain, meter
+from vad.cli.terminal import clock, complain, errors, meter
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
 
@@ -99,6 +99,10 @@ def cut(
         about = {"source": file, "duration": round(found.duration, 3), "gap_ms": gap}
         text = json.dumps({**about, "segments": rows}, indent=1, ensure_ascii=False)
         write_whole(map, f"{text}\n".encode("utf-8", "backslashreplace"))
+    if errors.is_terminal:
+        kept = clock(sum(end - start for start, end in found.spans))
+        written = f"{len(rows)} segments, {kept} of {clock(found.duration)}, in {output or split}"
+        errors.print(written, markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_audio_target(output: Path | None, read: Sequence[str], overwrite: bool) -> None:

@@ -27,8 +27,10 @@ def segments_table(results: Sequence[Segments]) -> Table:
         cells = (segment.start, segment.end, segment.end - segment.start)
         row = [f"{value:.3f}" for value in cells] + [f"{segment.confidence:.2f}"]
         table.add_row(*row, *([str(segment.channel)] if several else []))
+    spoken = found.duration * found.speech_ratio
     table.caption = (
-        f"{len(found.speech)} segments, {found.speech_ratio:.0%} of {found.duration:.2f} s"
+        f"{len(found.speech)} segments, {spoken:.2f} s of speech in {found.duration:.2f} s "
+        f"({found.speech_ratio:.0%})"
     )
     return table
 
