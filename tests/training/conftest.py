@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from vad.training.corpora import find_corpora
+from vad.corpora.sources import find_corpora
 from vad.training.labels import frame_energy_db
 from vad.training.prepare import Cached, load_cache, prepare
 

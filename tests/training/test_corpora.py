@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from vad.errors import DataError
-from vad.training.corpora import (
+from vad.corpora.sources import (
     dataset_corpus,
     find_corpora,
     folder,
@@ -16,6 +15,7 @@ from vad.training.corpora import (
     pack,
     phone_labels,
 )
+from vad.errors import DataError
 
 
 def test_find_every_kind(tree: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from vad.corpora.sources import Corpus, find_corpora
 from vad.errors import DataError
-from vad.training.corpora import Corpus, find_corpora
 from vad.training.labelled import labelled_corpora, unlabelled, unread_labels
 from vad.training.prepare import load_cache, prepare
 from vad.training.recipe import Recipe

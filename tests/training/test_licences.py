@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from vad.errors import ParameterError
-from vad.training.corpora import Corpus
-from vad.training.licences import (
+from vad.corpora.licences import (
     UNSTATED,
     canonical,
     is_avoided,
-    leave_out,
     parts,
     read_copyright,
 )
+from vad.corpora.sources import Corpus, leave_out
+from vad.errors import ParameterError
 
 DEP5 = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Source: https://example.org

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from vad.corpora.sources import Clip, Corpus, find_corpora
 from vad.errors import DataError
 from vad.training import prepare as preparing
 from vad.training.coders import coded_now_and_then
-from vad.training.corpora import Clip, Corpus, find_corpora
 from vad.training.prepare import Cached, load_cache, prepare
 
 

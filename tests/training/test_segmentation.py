@@ -10,8 +10,8 @@ import soundfile as sf
 import torch
 
 from vad.errors import CorruptModel, DataError
-from vad.training.segmentation import WINDOW, Segmentation, band_passes
-from vad.training.teachers import find_teacher, taken_for_speech
+from vad.teachers import find_teacher, taken_for_speech
+from vad.teachers.segmentation import WINDOW, Segmentation, band_passes
 
 TOLERANCE = 1e-4
 # What the authors' own modules make of samples 160 000 to 240 000 of speech.wav: the probability

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from vad.corpora.licences import parts
+from vad.corpora.sources import Corpus
 from vad.errors import DataError
-from vad.training.corpora import Corpus
-from vad.training.licences import parts
 from vad.training.listing import thinned
 from vad.training.snapshots import SNAPSHOTS, snapshot_corpus
 

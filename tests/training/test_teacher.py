@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vad.teachers import Teacher
 from vad.training.draw import Draw
 from vad.training.labels import IGNORE, NON_SPEECH, SPEECH
 from vad.training.loop import Scenes, Trainer, loss_of
@@ -15,7 +16,6 @@ from vad.training.mixing import Mixer
 from vad.training.prepare import Cached
 from vad.training.recipe import Recipe, SceneRecipe
 from vad.training.teacher import PEAK, UNTAUGHT, at_one_level, hints
-from vad.training.teachers import Teacher
 
 
 def constant(value: float) -> Teacher:

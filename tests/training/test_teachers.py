@@ -10,13 +10,13 @@ import soundfile as sf
 import torch
 from numpy.typing import NDArray
 
+from vad import teachers
 from vad.errors import CorruptModel, MissingExtra
 from vad.evaluation import peers
 from vad.evaluation.metrics import moved_earlier
-from vad.training import teachers
-from vad.training.firered import FireRed
-from vad.training.silero import LATE_FRAMES, Silero
-from vad.training.teachers import ensemble, hear_each, load_teachers
+from vad.teachers import ensemble, hear_each, load_teachers
+from vad.teachers.firered import FireRed
+from vad.teachers.silero import LATE_FRAMES, Silero
 
 Audio = NDArray[np.float32]
 NAMES = ("silero", "firered")
@@ -91,8 +91,8 @@ def test_rows_of_a_batch_are_strangers_to_each_other(name: str, speech: Audio) -
 def test_blocks_change_nothing(name: str, speech: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.tensor(np.stack([speech[:20_003], speech[40_000:60_003]]))
     whole = teacher(name)(rows)
-    monkeypatch.setattr("vad.training.silero.WINDOWS_AT_ONCE", 10)
-    monkeypatch.setattr("vad.training.firered.FRAMES_AT_ONCE", 10)
+    monkeypatch.setattr("vad.teachers.silero.WINDOWS_AT_ONCE", 10)
+    monkeypatch.setattr("vad.teachers.firered.FRAMES_AT_ONCE", 10)
     torch.testing.assert_close(teacher(name)(rows), whole, atol=1e-5, rtol=0)
 
 

@@ -217,8 +217,8 @@ def test_init_of_another_architecture_is_refused(cache: list[Cached], tmp_path: 
 def test_an_earlier_stage_teaches_a_later_one(
     cache: list[Cached], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vad.training.teachers.find_teacher", lambda name: None)  # not installed
-    monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device, names: ())
+    monkeypatch.setattr("vad.teachers.find_teacher", lambda name: None)  # not installed
+    monkeypatch.setattr("vad.teachers.load_teachers", lambda device, names: ())
     heard: list[Tensor] = []
     arbiters = train_command._teachers
 
@@ -248,9 +248,7 @@ def test_a_model_teaches_beside_the_references(
     network = Network(ARCHITECTURES["conv-dense"]).eval()
     weights.save(network.model(), tmp_path / "model", {})
     first, second = torch.nn.Identity(), torch.nn.Identity()
-    monkeypatch.setattr(
-        "vad.training.teachers.load_teachers", lambda device, names: (first, second)
-    )
+    monkeypatch.setattr("vad.teachers.load_teachers", lambda device, names: (first, second))
     audio = torch.randn(2, 1600)
     assert train_command._arbiter("", {}) is None
     assert train_command._teachers((), None, "cpu") == [first, second]
@@ -265,7 +263,7 @@ def test_a_model_teaches_beside_the_references(
 def test_the_arbiter_is_a_copy_that_no_later_stage_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vad.training.teachers.load_teachers", lambda device, names: ())
+    monkeypatch.setattr("vad.teachers.load_teachers", lambda device, names: ())
     network, audio = Network(ARCHITECTURES["conv-dense"]).eval(), torch.randn(1, 1600)
     (teacher,) = train_command._teachers(
         (), train_command._arbiter("big", {"big": [network]}), "cpu"

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from vad.batch.plan import Plan
 from vad.batch.work import Recording, Row
-from vad.cli.terminal import clock, errors
+from vad.terminal import clock, errors
 
 LINE_S = 30.0  # from one line to the next, where there is no terminal
 

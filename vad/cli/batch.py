@@ -14,10 +14,10 @@ import typer
 
 from vad.cli.detect import listened_channels
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
-from vad.cli.terminal import complain, errors
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import MissingExtra, OutputError, ParameterError
 from vad.formats import FORMATS
+from vad.terminal import complain, errors
 
 if TYPE_CHECKING:
     from vad.batch.report import Report

@@ -15,9 +15,9 @@ import typer
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
 from vad.cli.output import check_target, write_whole
 from vad.cli.recordings import STANDARD_INPUT, standard_input
-from vad.cli.terminal import clock, complain, errors, meter
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
+from vad.terminal import clock, complain, errors, meter
 
 if TYPE_CHECKING:
     from vad.audio import AudioReader

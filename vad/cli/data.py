@@ -13,7 +13,7 @@ from rich.text import Text
 from vad.errors import ParameterError
 
 if TYPE_CHECKING:
-    from vad.training.corpora import Corpus
+    from vad.corpora.sources import Corpus
 
 data_app = typer.Typer(no_args_is_help=True, help="Training corpora: list and prepare them.")
 _console = Console(stderr=True)
@@ -28,7 +28,7 @@ Without = Annotated[
 @data_app.command("list")
 def list_corpora(roots: Roots, without: Without = None) -> None:
     """List the corpora below ROOTS with their hours and licences."""
-    from vad.training.corpora import find_corpora
+    from vad.corpora.sources import find_corpora
     from vad.training.listing import Length, length
 
     corpora = _allowed([corpus for root in roots for corpus in find_corpora(root)], without)
@@ -73,8 +73,8 @@ def prepare_corpora(
     without: Without = None,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
+    from vad.corpora.sources import dataset_corpus, find_corpora
     from vad.inference.arrays import usable_device
-    from vad.training.corpora import dataset_corpus, find_corpora
     from vad.training.labelled import labelled_corpora, unlabelled
     from vad.training.listing import thinned
     from vad.training.prepare import prepare
@@ -119,7 +119,7 @@ def make_meetings(
 
 def _allowed(corpora: list[Corpus], without: str | None) -> list[Corpus]:
     """Those whose licences may be used; what is left out, and what is in doubt, is said."""
-    from vad.training.licences import leave_out
+    from vad.corpora.sources import leave_out
 
     kept, left, doubtful = leave_out(corpora, without)
     for corpus in left:

@@ -23,9 +23,9 @@ from vad.cli.export import export
 from vad.cli.plot import plot
 from vad.cli.serve import serve
 from vad.cli.stream import stream
-from vad.cli.terminal import complain
 from vad.cli.train import train
 from vad.errors import MissingExtra, VadError
+from vad.terminal import complain
 
 INTERRUPTED = 130
 # Which extra brings what a command may lack.

@@ -12,8 +12,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vad.cli.recordings import STANDARD_INPUT, Recording, standard_input
-from vad.cli.terminal import Meter, complain, meter
 from vad.errors import VadError
+from vad.terminal import Meter, complain, meter
 
 if TYPE_CHECKING:
     from vad.audio import AudioReader, Channels

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from vad.cli.terminal import complain
 from vad.errors import DecodeError, ParameterError
 from vad.suffixes import AUDIO_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES
+from vad.terminal import complain
 
 STANDARD_INPUT = "-"
 

@@ -15,7 +15,6 @@ import typer
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
 from vad.cli.output import print_whole
 from vad.cli.recordings import standard_input
-from vad.cli.terminal import clock, complain, errors
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import MissingExtra, ParameterError
 from vad.events import Event, Probabilities, SpeechStarted, SpeechStopped, as_dict

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from vad.cli.terminal import clock
+from vad.terminal import clock
 
 if TYPE_CHECKING:
     from vad.analytics import CallAnalytics

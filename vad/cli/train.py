@@ -17,11 +17,11 @@ from vad.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from vad.nn import Architecture, Network
+    from vad.teachers import Teacher
     from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import Stage
     from vad.training.prepare import Cached
-    from vad.training.teachers import Teacher
 
 _console = Console(stderr=True)
 
@@ -113,7 +113,7 @@ def _train_all(stages: list[Stage], common: _Run, init: list[str], out: Path | N
 def _check_what_is_named(stages: list[Stage], made: dict[str, list[Network]]) -> None:
     """That all which stages need is there is told before hours of training."""
     from vad.nn import ARCHITECTURES, weights
-    from vad.training.teachers import find_teacher
+    from vad.teachers import find_teacher
 
     known = {name: [network.architecture for network in made[name]] for name in made}
     for stage in stages:
@@ -137,7 +137,7 @@ def _lacks(name: str, architecture: str) -> ParameterError:
 
 def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
     """One process prepares what the cache lacks, the others wait."""
-    from vad.training.corpora import find_corpora
+    from vad.corpora.sources import find_corpora
     from vad.training.prepare import prepare
 
     if data and group.leads:
@@ -250,7 +250,7 @@ def _arbiter(name: str, made: dict[str, list[Network]]) -> Network | None:
 
 def _teachers(names: tuple[str, ...], arbiter: Network | None, device: str) -> list[Teacher]:
     """The references, and the arbiter if there is one."""
-    from vad.training.teachers import load_teachers
+    from vad.teachers import load_teachers
 
     found: list[Teacher] = list(load_teachers(device, names))
     if arbiter is not None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vad.corpora.sources import Corpus, folder, pack
 from vad.errors import DataError, ParameterError
 from vad.evaluation.metrics import Labels
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.training.corpora import Corpus, folder, pack
 
 Audio = NDArray[np.float32]
 

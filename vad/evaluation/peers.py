@@ -250,7 +250,7 @@ def teachers() -> Peer:
 
 def _teachers(*names: str) -> Sequence[Any]:
     _require("torch", "torch")
-    from vad.training.teachers import load_teachers
+    from vad.teachers import load_teachers
 
     return load_teachers("cpu", names)
 
@@ -258,7 +258,7 @@ def _teachers(*names: str) -> Sequence[Any]:
 def _together(modules: Sequence[Any], audio: Audio) -> Frames:
     import torch
 
-    from vad.training.teachers import ensemble
+    from vad.teachers import ensemble
 
     with torch.inference_mode():
         heard = [module(torch.from_numpy(audio)[None]) for module in modules]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vad.audio import load_mono
+from vad.corpora.sources import Corpus
 from vad.errors import DataError, ModelError, ParameterError
 from vad.evaluation.metrics import Scores
 from vad.evaluation.noise import CLEAN, Condition
@@ -27,7 +28,6 @@ from vad.evaluation.summary import (
 )
 from vad.evaluation.timing import false_segments
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count
-from vad.training.corpora import Corpus
 
 Audio = NDArray[np.float32]
 Progress = Callable[[float], None]

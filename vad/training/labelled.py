@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vad.corpora.sources import Clip, Corpus, Interval
 from vad.errors import DataError
 from vad.evaluation.sets import LABEL_FORMATS, LabelledFile, load_sets
 from vad.formats import recording_ids
 from vad.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from vad.training.corpora import Clip, Corpus, Interval
 
 LONG_S = 1.0  # a pause that parts two clips, and is one of noise
 AROUND_S = 0.3  # of a pause that belongs to the speech before and after

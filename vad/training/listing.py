@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import soundfile
 
-from vad.training.corpora import Corpus
+from vad.corpora.sources import Corpus
 
 
 @dataclass(frozen=True)

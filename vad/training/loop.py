@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from vad.errors import DataError
 from vad.nn import Network
+from vad.teachers import Teacher
 from vad.training.draw import Draw
 from vad.training.labels import IGNORE, SPEECH
 from vad.training.logbook import Logbook
@@ -31,7 +32,6 @@ from vad.training.pupil import Pupil
 from vad.training.recipe import Recipe
 from vad.training.repeats import Batch, oldest, repeated
 from vad.training.teacher import UNTAUGHT, hints
-from vad.training.teachers import Teacher
 
 Scores = dict[str, float]
 

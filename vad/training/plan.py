@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vad.corpora.sources import names_a_folder
 from vad.errors import DataError
 from vad.training.recipe import Recipe
-from vad.training.values import names_a_folder
 
 
 @dataclass(frozen=True)

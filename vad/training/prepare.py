@@ -23,19 +23,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vad.corpora.sources import Clip, Corpus
 from vad.errors import DataError
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.training.coders import coded_now_and_then
-from vad.training.corpora import Clip, Corpus
-from vad.training.labelled import unread_labels
-from vad.training.labels import NON_SPEECH, LabelRule, from_intervals, label
-from vad.training.teachers import (
+from vad.teachers import (
     TEACHERS,
     Teacher,
     hear_each,
     load_teachers,
     taken_for_speech,
 )
+from vad.training.coders import coded_now_and_then
+from vad.training.labelled import unread_labels
+from vad.training.labels import NON_SPEECH, LabelRule, from_intervals, label
 
 Heard = tuple[Clip, NDArray[np.float32]]
 

@@ -98,7 +98,7 @@ class Recipe:
             can still be heard from speech that is drowned, which the clean clip's labels don't.
         teacher_in_pauses: the same where the clean clip holds no speech, if not `teacher`. What
             teachers take for speech there is a cough or a door: the label knows better.
-        teachers: who these are, of `vad.training.teachers.TEACHERS`; the mean of their logits
+        teachers: who these are, of `vad.teachers.TEACHERS`; the mean of their logits
             counts.
         taught: share of the scenes with speech that the references hear.
         arbiter: a model that hears them too, as a further reference: an earlier stage of the

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vad.corpora.sources import Clip, Corpus, Kind
 from vad.errors import DataError
-from vad.training.corpora import Clip, Corpus, Kind
 
 _ASP = "0001|0004|0006|0008|0027|0052|0066|0072|0087|0089|0095|0110|0111|0141|0156|0158|0201|0210"
 _ASP += "|0243|0262|0291|0294|0296|0302|0315|0324|0327|0337|0342"

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vad.teachers import Teacher, ensemble
 from vad.training.draw import Draw
 from vad.training.labels import SPEECH
-from vad.training.teachers import Teacher, ensemble
 
 UNTAUGHT = -1.0  # of frames that no teacher has heard
 # The level at which teachers hear each scene: they learnt from recordings of usual levels. Of

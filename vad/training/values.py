@@ -32,11 +32,6 @@ def check(values: object, rules: Mapping[str, Rule], where: str = "") -> None:
             raise DataError(f"{where}{name} must be {rule.says}, not {value!r}")
 
 
-def names_a_folder(name: object) -> bool:
-    """Whether it is a text that a folder may be called, and that leads nowhere else."""
-    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from vad.errors import DataError, MissingExtra, ParameterError
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.training.firered import FireRed
-from vad.training.segmentation import Segmentation
-from vad.training.silero import Silero
+from vad.teachers.firered import FireRed
+from vad.teachers.segmentation import Segmentation
+from vad.teachers.silero import Silero
 
 # [rows, samples] float32 at 16 kHz → [rows, frames] speech probability.
 Teacher = Callable[[Tensor], Tensor]

@@ -22,7 +22,7 @@ from torch.nn import functional
 from vad.errors import CorruptModel
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
 from vad.nn.precision import full_float32
-from vad.training.batched import in_blocks
+from vad.teachers.batched import in_blocks
 
 LATE_FRAMES = 3  # its probabilities come 30 ms after the sound; measured on labelled sets
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import inf, isfinite
@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vad.audio import load_mono
-from vad.errors import AudioError, DataError
+from vad.corpora.licences import canonical, is_avoided, is_stated, read_copyright
+from vad.errors import AudioError, DataError, ParameterError
 from vad.frames import SAMPLE_RATE
 from vad.suffixes import AUDIO_SUFFIXES
-from vad.training.licences import read_copyright
-from vad.training.values import names_a_folder
 
 Kind = Literal["speech", "noise", "music", "rir"]
 KINDS: tuple[Kind, ...] = ("speech", "noise", "music", "rir")
@@ -270,3 +269,39 @@ def _rows(path: Path, *, whole: bool = False) -> Iterator[_Row]:
             raise DataError(f"{path}:{number}: not a JSON object ({error})") from error
         row.where = f"{path}:{number}"
         yield row
+
+
+def names_a_folder(name: object) -> bool:
+    """Whether it is a text that a folder may be called, and that leads nowhere else."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def leave_out(
+    corpora: Sequence[Corpus], without: str | None
+) -> tuple[list[Corpus], list[Corpus], list[Corpus]]:
+    """Corpora by whether their licences are allowed: (kept, left out, kept though unstated).
+
+    Args:
+        corpora: to be parted; the third list's are in the first too.
+        without: licences, parted by commas; `unknown` means corpora that state none.
+
+    Raises:
+        ParameterError: `without` holds nothing but commas.
+    """
+    if without is None:
+        return list(corpora), [], []
+    avoided = [each for each in without.split(",") if each.strip()]
+    if not avoided:
+        raise ParameterError("without", "name licences, parted by commas: GPL,CC-BY-SA")
+    unknown = "UNKNOWN" in map(canonical, avoided)
+    kept: list[Corpus] = []
+    left: list[Corpus] = []
+    doubtful: list[Corpus] = []
+    for corpus in corpora:
+        unstated = not is_stated(corpus.licence)
+        if (unstated and unknown) or is_avoided(corpus.licence, avoided):
+            left.append(corpus)
+        else:
+            kept.append(corpus)
+            doubtful += [corpus] if unstated else []
+    return kept, left, doubtful

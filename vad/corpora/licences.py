@@ -7,14 +7,8 @@ and MIT) and for CC BY-SA. A corpus is left out where one part offers nothing bu
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from vad.errors import ParameterError
-
-if TYPE_CHECKING:
-    from vad.training.corpora import Corpus
 
 UNSTATED = "see its copyright file"
 
@@ -73,37 +67,6 @@ def is_avoided(licence: str, without: Collection[str]) -> bool:
 def is_stated(licence: str) -> bool:
     """Whether the text names licences: Debian's "DFSG-free" is a promise about them, not a name."""
     return licence not in (UNSTATED, "unknown") and not licence.startswith("DFSG-free")
-
-
-def leave_out(
-    corpora: Sequence[Corpus], without: str | None
-) -> tuple[list[Corpus], list[Corpus], list[Corpus]]:
-    """Corpora by whether their licences are allowed: (kept, left out, kept though unstated).
-
-    Args:
-        corpora: to be parted; the third list's are in the first too.
-        without: licences, parted by commas; `unknown` means corpora that state none.
-
-    Raises:
-        ParameterError: `without` holds nothing but commas.
-    """
-    if without is None:
-        return list(corpora), [], []
-    avoided = [each for each in without.split(",") if each.strip()]
-    if not avoided:
-        raise ParameterError("without", "name licences, parted by commas: GPL,CC-BY-SA")
-    unknown = "UNKNOWN" in map(canonical, avoided)
-    kept: list[Corpus] = []
-    left: list[Corpus] = []
-    doubtful: list[Corpus] = []
-    for corpus in corpora:
-        unstated = not is_stated(corpus.licence)
-        if (unstated and unknown) or is_avoided(corpus.licence, avoided):
-            left.append(corpus)
-        else:
-            kept.append(corpus)
-            doubtful += [corpus] if unstated else []
-    return kept, left, doubtful
 
 
 def read_copyright(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""Where audio for training and measuring comes from, and under which licences it stands."""
