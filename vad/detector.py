@@ -18,8 +18,7 @@ from vad.detection.recording import Analysis, Progress
 from vad.detection.stream import Stream
 from vad.errors import ModelError
 from vad.frames import HOP_MS, SAMPLE_RATE
-from vad.inference.engine import Engine
-from vad.inference.signal import Frames
+from vad.inference.engine import Engine, Frames
 from vad.nn import weights
 from vad.segments import Segments
 

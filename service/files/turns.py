@@ -13,8 +13,7 @@ import numpy as np
 
 from service.live.hub import Hub
 from vad.frames import SAMPLE_RATE
-from vad.inference.engine import Engine
-from vad.inference.signal import EMPTY, Audio, Frames, Signal
+from vad.inference.engine import EMPTY, Audio, Engine, Frames, Signal
 
 T = TypeVar("T")
 

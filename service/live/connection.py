@@ -31,7 +31,7 @@ from service.live.websockets import SHORT_CUT, Receiver
 from service.metrics import StreamMeter
 from service.security import address, check_host, check_origin
 from vad.events import StopReason, as_dict
-from vad.inference.signal import EMPTY, Frames
+from vad.inference.engine import EMPTY, Frames
 
 if TYPE_CHECKING:
     from service.state import Service
@@ -154,7 +154,7 @@ class Connection(ABC, Generic[MessageT]):
             await self._admit()
             while True:
                 self.receive(await self._next())
-                while self.full:
+                while self._arrived - self._served > self._max_waiting:
                     self._read_since = math.inf
                     await self._progress()
                     self._heard = self._read_since = perf_counter()
@@ -236,7 +236,7 @@ class Connection(ABC, Generic[MessageT]):
 
     def offer(self, data: bytes) -> bool:
         """Audio by the short cut, if there is room."""
-        if not self._admitted or self.full:
+        if not self._admitted or self._arrived - self._served > self._max_waiting:
             return False
         self._heard = perf_counter()
         self._hear(data)
@@ -250,11 +250,6 @@ class Connection(ABC, Generic[MessageT]):
             self.stop(
                 TooManyMessages(f"a stream may send {per_s:g} messages a second beside audio")
             )
-
-    @property
-    def full(self) -> bool:
-        """Whether no more is to be read."""
-        return self._arrived - self._served > self._max_waiting
 
     def _hear(self, data: bytes) -> None:
         if len(data) > self._limits.max_message_bytes or not self._session.takes_audio:
@@ -306,16 +301,18 @@ class Connection(ABC, Generic[MessageT]):
     def _heard_all(self) -> bool:
         return not self._waiting and perf_counter() > self._read_since + IN_FLIGHT_S
 
-    def answer(self, until: float) -> bool:
+    def answer(self, until: float) -> float | None:
         for _ in range(MESSAGES_A_TURN):
             if self._last is not None and self._heard_all:
                 self._why = self._why or self._last
             if self._why is not None:
                 self._end()
-            if not (self._waiting and self.waits) or isinstance(self._waiting[0][0], bytes):
-                return True
+            if not (self._waiting and self.waits):
+                return 0
+            if isinstance(self._waiting[0][0], bytes):
+                return self._backlog_s()
             if perf_counter() > until:
-                return False
+                return None
             call, size = self._waiting.popleft()
             self._served += size
             assert not isinstance(call, bytes)
@@ -324,11 +321,9 @@ class Connection(ABC, Generic[MessageT]):
             except Exception as exc:
                 messages = self._session.refuse(exc)
             self._tell(messages)
-        return False
+        return None
 
-    def backlog_s(self) -> float:
-        if not (self._waiting and self.waits):
-            return 0
+    def _backlog_s(self) -> float:
         size = 0
         for i in range(min(len(self._waiting), LOOKED_AT)):
             if not isinstance(what := self._waiting[i][0], bytes):
@@ -352,7 +347,8 @@ class Connection(ABC, Generic[MessageT]):
             messages = self._session.take(probabilities)
         except Exception as exc:
             messages = self._session.refuse(exc)
-        self._tell(messages)
+        if messages:
+            self._tell(messages)
         now = perf_counter()
         self._meter.step(now - self._since, self._session.audio_ms)
         self._since = now

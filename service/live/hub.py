@@ -25,8 +25,7 @@ import structlog
 
 from service.metrics import Metrics
 from service.tracing import Tracing
-from vad.inference.engine import Engine
-from vad.inference.signal import Audio, Frames, Signal
+from vad.inference.engine import Audio, Engine, Frames, Signal
 
 log = structlog.get_logger(__name__)
 
@@ -52,19 +51,16 @@ class Member(Protocol):
         """Whether a turn would do something."""
         ...
 
-    def answer(self, until: float) -> bool:
+    def answer(self, until: float) -> float | None:
         """Handles messages up to the next audio, some at most.
 
         Args:
             until: when to stop, by `perf_counter`.
 
         Returns:
-            Whether it got as far as that.
+            Seconds of audio that wait before the next message of another kind; None if it did not
+            get as far as that.
         """
-        ...
-
-    def backlog_s(self) -> float:
-        """How much audio waits before the next message of another kind."""
         ...
 
     def feed(self, seconds: float) -> Pushes:
@@ -174,10 +170,9 @@ class Hub:
         unserved: list[Member] = []
         for member in members:
             nothing_left = perf_counter() > until
-            if member.answer(until):
-                if backlog := member.backlog_s():
-                    (long if backlog > SHARE_S else live).append(member)
-            elif nothing_left:
+            if backlog := member.answer(until):
+                (long if backlog > SHARE_S else live).append(member)
+            elif backlog is None and nothing_left:
                 unserved.append(member)
         spent = perf_counter() - started
         if len(long) > FEW:

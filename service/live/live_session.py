@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from service.live.hub import Pushes
 from service.live.ledger import Ledger
 from vad.events import SpeechEvent, StopReason
-from vad.inference.signal import Frames
+from vad.inference.engine import Frames
 
 MessageT = TypeVar("MessageT")
 

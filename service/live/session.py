@@ -58,7 +58,7 @@ from vad.analytics import analytics_of_spans
 from vad.audio.pcm import Deinterleaver, sample_bytes
 from vad.config import Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.inference.signal import Frames
+from vad.inference.engine import Frames
 
 __all__ = ["State", "StreamLimits", "StreamSession"]
 _OVER = (State.DRAINING, State.CLOSED)
@@ -83,6 +83,7 @@ class StreamSession:
         reason: what ended it; None while it runs.
         failure: the unforeseen exception that ended it, for the log.
         audio_ms: received so far.
+        bytes_per_second: of audio as it comes.
         ledger: what was reported so far.
     """
 
@@ -113,6 +114,7 @@ class StreamSession:
         self._streams: list[Stream] = []  # one a channel
         self._split: Callable[[bytes], list[bytes]] = _alone
         self._bytes = 0
+        self.bytes_per_second = 0
         self._full = False  # it may have no more audio
 
     @property
@@ -147,11 +149,6 @@ class StreamSession:
         return None
 
     @property
-    def bytes_per_second(self) -> int:
-        """Of audio as it comes."""
-        return self._width * self._fields.sample_rate
-
-    @property
     def channels(self) -> int:
         """How many it has, once it is open."""
         return self._fields.channels
@@ -163,11 +160,14 @@ class StreamSession:
             Exception: for `refuse`.
         """
         self._allow("audio")
-        self._check_lead(len(data))
+        lead = self._limits.max_stream_lead_s
+        seconds = (self._bytes + len(data)) / self.bytes_per_second
+        if lead is not None and seconds - (self._clock() - self._opened_at) > lead:
+            raise StreamTooFast(f"a stream may be {lead:g} s ahead of the clock")
         if not self._streams:
             self._begin()
             self.state = State.STREAMING
-        taken = data[: self._room()]
+        taken = data[: self._max_bytes - self._bytes]
         self._bytes += len(taken)
         self._full = len(data) > len(taken)
         parts = self._split(taken)
@@ -241,6 +241,9 @@ class StreamSession:
     def _configure(self, fields: StreamFields, segmentation: Segmentation) -> None:
         check_model(fields.model, [self._detector.name])
         self._fields, self._segmentation = fields, segmentation
+        width = sample_bytes(fields.encoding) * fields.channels
+        self.bytes_per_second = width * fields.sample_rate
+        self._max_bytes = int(self._limits.max_stream_s * fields.sample_rate) * width
 
     def _params(self) -> dict[str, Any]:
         own = {name: getattr(self._fields, name) for name in _STREAM_PARAMS}
@@ -309,21 +312,6 @@ class StreamSession:
         ]
         if fields.channels > 1:
             self._split = Deinterleaver(fields.encoding, fields.channels).push
-
-    def _room(self) -> int:
-        """Bytes that the stream may still take."""
-        return int(self._limits.max_stream_s * self._fields.sample_rate) * self._width - self._bytes
-
-    @property
-    def _width(self) -> int:
-        """Bytes of a sample of every channel."""
-        return sample_bytes(self._fields.encoding) * self._fields.channels
-
-    def _check_lead(self, fresh: int) -> None:
-        limit = self._limits.max_stream_lead_s
-        seconds = (self._bytes + fresh) / self._width / self._fields.sample_rate
-        if limit is not None and seconds - (self._clock() - self._opened_at) > limit:
-            raise StreamTooFast(f"a stream may be {limit:g} s ahead of the clock")
 
     def _too_large(self) -> MessageTooLarge:
         return MessageTooLarge(f"a message may have {self._limits.max_message_bytes} bytes")

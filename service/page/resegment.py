@@ -18,7 +18,7 @@ from vad.detection.segmenter import Segmenter
 from vad.detection.tiler import Tiler
 from vad.errors import ParameterError
 from vad.frames import frame_count, samples_to_ms
-from vad.inference.signal import Frames
+from vad.inference.engine import Frames
 from vad.segments import Segment, Segments
 
 

@@ -46,7 +46,7 @@ from service.realtime.messages import (
 from service.realtime.turns import InputBuffer, Turns
 from vad import Detector, Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.inference.signal import Frames
+from vad.inference.engine import Frames
 
 _OVER = (State.DRAINING, State.CLOSED)
 MIN_COMMIT_MS = 100  # what OpenAI's own server asks for

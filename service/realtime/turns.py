@@ -9,7 +9,7 @@ from service.realtime.config import InputFormat
 from vad import Stream
 from vad.events import Event, SpeechDiscarded, SpeechStarted, SpeechStopped, StopReason
 from vad.frames import samples_to_ms
-from vad.inference.signal import Audio, Frames, Signal
+from vad.inference.engine import Audio, Frames, Signal
 
 TICKS = 24_000  # a second: a multiple of each format's rate, so that no change of it drifts
 

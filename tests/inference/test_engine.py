@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from vad.config import DEFAULT_MODEL
 from vad.errors import ParameterError
 from vad.inference.arrays import Arrays, Numpy, Torch
-from vad.inference.engine import PART_S, PIECE_STEPS, Engine
-from vad.inference.signal import Signal
+from vad.inference.engine import PART_S, PIECE_STEPS, Engine, Signal
 from vad.nn import Network, weights
 
 Audio = NDArray[np.float32]

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vad.inference.engine import Engine
-from vad.inference.signal import Signal
+from vad.inference.engine import Engine, Signal
 from vad.inference.state import MAX_BATCH_STEPS
 from vad.nn import weights
 

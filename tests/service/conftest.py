@@ -44,7 +44,7 @@ PATIENCE_S = 100.0
 
 @dataclass
 class EnergySession:
-    """What `vad.inference.signal.Signal` is to the engine."""
+    """What `vad.inference.engine.Signal` is to the engine."""
 
     pending: Audio
     samples: int = 0

@@ -24,8 +24,7 @@ from service.live.hub import Hub, Pushes
 from service.metrics import Metrics
 from service.state import Service
 from vad import Detector
-from vad.inference.engine import Engine
-from vad.inference.signal import Audio, Frames, Signal
+from vad.inference.engine import Audio, Engine, Frames, Signal
 
 from .conftest import PATIENCE_S, EnergyEngine, EnergySession
 
@@ -118,18 +117,15 @@ class Stream:
     def waits(self) -> bool:
         return bool(self.steps or self.answers)
 
-    def answer(self, until: float) -> bool:
+    def answer(self, until: float) -> float | None:
         while self.answers:
             if time.perf_counter() > until:
-                return False
+                return None
             self.began = self.began or time.perf_counter()
             time.sleep(0.001)
             self.ended = time.perf_counter()
             self.answers -= 1
             self.log.append("answer")
-        return True
-
-    def backlog_s(self) -> float:
         return self.steps * 0.02
 
     def feed(self, seconds: float) -> Pushes:

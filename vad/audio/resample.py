@@ -53,6 +53,10 @@ class Resampler:
         rate_in, rate_out: Hz.
         channels: of each block.
 
+    Attributes:
+        latency_ms: upper bound on the input that must follow an instant before its output
+            comes out.
+
     Raises:
         ParameterError: a rate outside 4-192 kHz or a channel count that is not positive.
     """
@@ -64,31 +68,28 @@ class Resampler:
         self.rate_out = check_rate("rate_out", rate_out)
         self.channels = channels
         self._filter = _filter(self.rate_in, self.rate_out, channels)
+        self.latency_ms = 0.0 if self._filter is None else self._filter.latency * 1000
         self._taken = 0
         self._given = 0
-
-    @property
-    def latency_ms(self) -> float:
-        """Upper bound on the input that must follow an instant before its output comes out."""
-        return self._filter.latency * 1000
 
     def push(self, x: Block) -> Block:
         """Takes [samples, channels] float32 and returns what is ready, [m, channels]."""
         if x.ndim != 2 or x.shape[1] != self.channels:
             raise ParameterError("x", f"must be [samples, {self.channels}], not {list(x.shape)}")
-        if not len(x):
-            return np.empty((0, self.channels), np.float32)
+        if self._filter is None or not len(x):
+            return x
         self._taken += len(x)
-        return self._count(self._filter.push(x))
+        y = self._filter.push(x)
+        self._given += len(y)
+        return y
 
     def flush(self) -> Block:
         """Returns the rest, as if silence followed; the stream has ended."""
-        total = resampled_length(self._taken, self.rate_in, self.rate_out)
-        return self._count(self._filter.flush(total - self._given))
-
-    def _count(self, y: Block) -> Block:
-        self._given += len(y)
-        return y
+        if self._filter is None:
+            return np.empty((0, self.channels), np.float32)
+        missing = resampled_length(self._taken, self.rate_in, self.rate_out) - self._given
+        self._given += missing
+        return self._filter.flush(missing)
 
 
 class _Filter(Protocol):
@@ -99,27 +100,15 @@ class _Filter(Protocol):
     def flush(self, missing: int) -> Block: ...
 
 
-def _filter(rate_in: int, rate_out: int, channels: int) -> _Filter:
+def _filter(rate_in: int, rate_out: int, channels: int) -> _Filter | None:
+    """What converts; None where there is nothing to convert."""
     if rate_in == rate_out:
-        return _PassThrough(channels)
+        return None
     divisor = math.gcd(rate_in, rate_out)
     up, down = rate_out // divisor, rate_in // divisor
     if up * (down + 2 * _half_taps(rate_in)) <= LARGEST_TABLE:
         return _Polyphase(rate_in, rate_out, channels)
     return _Soxr(rate_in, rate_out, channels)
-
-
-class _PassThrough:
-    latency = 0.0
-
-    def __init__(self, channels: int) -> None:
-        self._channels = channels
-
-    def push(self, x: Block) -> Block:
-        return x
-
-    def flush(self, missing: int) -> Block:
-        return np.empty((missing, self._channels), np.float32)
 
 
 class _Polyphase:

@@ -18,6 +18,7 @@ from vad.cli.recordings import standard_input
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import MissingExtra, ParameterError
 from vad.events import Event, Probabilities, SpeechStarted, SpeechStopped, as_dict
+from vad.terminal import clock, complain, errors
 
 if TYPE_CHECKING:
     from vad.audio import Channels

@@ -57,16 +57,13 @@ def as_probabilities(values: Values) -> NDArray[np.float64]:
     checked = np.asarray(values, dtype=np.float64)
     if checked.ndim != 1:
         raise ParameterError("probabilities", f"must be [frames], not of shape {checked.shape}")
-    if not _within(checked):
+    if len(checked) < 32:  # a live step's two: numpy's own minimum would cost more than all else
+        within = all(0 <= value <= 1 for value in checked.tolist())
+    else:
+        within = checked.min() >= 0 and checked.max() <= 1
+    if not within:  # as NaN is not
         raise ParameterError("probabilities", "must lie between 0 and 1")
     return checked
-
-
-def _within(values: NDArray[np.float64]) -> bool:
-    """Whether all lie between 0 and 1; NaN does not."""
-    if len(values) < 32:  # a live step's two: numpy's own minimum would cost more than all else
-        return all(0 <= value <= 1 for value in values.tolist())
-    return bool(values.min() >= 0 and values.max() <= 1)
 
 
 def check_end(name: str, end_ms: int, frames: int) -> None:

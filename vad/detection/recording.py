@@ -20,8 +20,7 @@ from vad.detection.segmenter import Segmenter
 from vad.detection.tiler import Tiler
 from vad.events import SpeechEvent, SpeechStarted, StopReason
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
-from vad.inference.engine import Engine
-from vad.inference.signal import Frames
+from vad.inference.engine import Engine, Frames
 from vad.segments import Segment, Segments
 
 Progress = Callable[[float], None]

@@ -15,11 +15,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from vad.config import Segmentation
-from vad.detection.open_segment import OpenSegment
 from vad.detection.probabilities import (
     RunningSum,
     Values,
@@ -42,6 +41,36 @@ class State(Enum):
     SPEECH = "a segment is open"
     TRAILING = "a silence has begun that may end the open segment"
     PADDING = "the segment has ended; its stop waits until its end pad has been received"
+
+
+@dataclass(slots=True)
+class OpenSegment:
+    """A segment that has started and not yet ended.
+
+    Its mean probability needs the running sum at its two padded ends only. Where an end lies
+    may be known long before the stream gets there or long after; the sum is noted as soon as
+    both are known, so that no probability has to be kept.
+    """
+
+    segment_id: int
+    onset: int  # frame of the first speech, before padding
+    start_ms: int
+    first: int  # frame in which the padded segment starts
+    sum_to_first: float
+    silence: int = 0  # frame at which the last silence began
+    end_ms: int = 0  # the padded end, should that silence last
+    last: int = -1  # frame before which that end lies
+    sum_to_last: float = math.nan
+    cut: int = 0  # the least probable frame of the second half so far
+    cut_probability: float = math.inf
+    sum_to_cut: float = math.nan
+
+    def reached(self, running: RunningSum) -> None:
+        """Notes the sum where the stream has just reached an end of the padded segment."""
+        if self.first == running.frames:
+            self.sum_to_first = running.total
+        if self.last == running.frames:
+            self.sum_to_last = running.total
 
 
 class Segmenter:
@@ -133,7 +162,8 @@ class Segmenter:
             self._sum.add(probability)
             if self._segment is not None:
                 self._segment.reached(self._sum)
-        return self._take_events()
+        events, self._events = self._events, []
+        return events
 
     def flush(self, end_ms: int, reason: StopReason) -> list[SpeechEvent]:
         """Ends what is open. The segmenter can go on afterwards; time keeps counting.
@@ -152,7 +182,8 @@ class Segmenter:
             self._stop(min(segment.end_ms, end_ms), "silence")
         elif segment is not None:
             self._end(end_ms, min(end_ms + self._params.pad_after_ms, end_ms), reason)
-        return self._take_events()
+        events, self._events = self._events, []
+        return events
 
     # What the next frame does in each state. `self.frames` is the index of that frame.
 
@@ -283,7 +314,3 @@ class Segmenter:
     def _leave(self, event: SpeechEvent) -> None:
         self._events.append(event)
         self._state, self._segment = State.SILENCE, None
-
-    def _take_events(self) -> list[SpeechEvent]:
-        events, self._events = self._events, []
-        return events

@@ -17,8 +17,7 @@ from vad.detection.recording import Track
 from vad.errors import ParameterError, StreamClosed
 from vad.events import Event, Probabilities, SpeechStopped, StopReason
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count, samples_to_ms
-from vad.inference.engine import Engine
-from vad.inference.signal import Frames
+from vad.inference.engine import Engine, Frames
 
 
 class Stream:
@@ -176,24 +175,23 @@ class Stream:
             raise StreamClosed("the stream has ended: open a new one")
 
     def _samples(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
-        samples = self._decoded(block)
-        if samples.shape[1] != 1:
-            raise ParameterError("block", f"must have one channel, not {samples.shape[1]}")
-        if self._decoder is not None and self._decoder.bounded:
-            return samples
-        # A network remembers: one NaN would silence it for its whole receptive field.
-        return self._screen.push(samples)
-
-    def _decoded(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
+        """[samples, 1] of a block."""
         if isinstance(block, bytes | bytearray | memoryview):
             if self._decoder is None:
                 raise ParameterError("encoding", "is needed to read bytes; or push arrays")
-            return self._decoder.push(bytes(block))[:, None]
-        if self._decoder is not None:
+            samples = self._decoder.push(block)[:, None]
+            if self._decoder.bounded:
+                return samples
+        elif self._decoder is not None:
             raise ParameterError("block", f"must be bytes of {self._decoder.encoding}")
-        array = as_array(block, "block")
-        self._screen.check_block(array)
-        return as_float(array)
+        else:
+            array = as_array(block, "block")
+            self._screen.check_block(array)
+            samples = as_float(array)
+            if samples.shape[1] != 1:
+                raise ParameterError("block", f"must have one channel, not {samples.shape[1]}")
+        # A network remembers: one NaN would silence it for its whole receptive field.
+        return self._screen.push(samples)
 
     def _rest(self) -> list[Event]:
         """What the resampler has held back."""

@@ -10,8 +10,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 Array = Any  # of the library in use
 Host = NDArray[Any]
+Function = Callable[[Array], Array]
 
 _CHOSEN = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -69,26 +70,15 @@ class Numpy:
         self._zeros = np.zeros(0, np.float32)
         self._one, self._half = np.array(1, np.float32), np.array(0.5, np.float32)
 
-    def computing(self) -> AbstractContextManager[object]:
-        """To be entered around all use of arrays."""
-        return nullcontext()
-
-    def put(self, values: Host) -> Array:
-        """From the host."""
-        return values
-
-    def get(self, values: Array) -> Host:
-        """To the host."""
-        return np.asarray(values)
+    computing = nullcontext  # to be entered around all use of arrays
+    put = get = staticmethod(np.asarray)  # from the host, to the host
+    concatenate = staticmethod(np.concatenate)
+    copy = staticmethod(np.ndarray.copy)
+    abs = staticmethod(np.abs)
+    peak = staticmethod(np.maximum.reduce)
 
     def zeros(self, *shape: int) -> Array:
         return np.zeros(shape, np.float32)
-
-    def concatenate(self, parts: Sequence[Array], axis: int = 0) -> Array:
-        return np.concatenate(parts, axis)
-
-    def copy(self, x: Array) -> Array:
-        return x.copy()
 
     def windows(self, x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
         """A view; strides count elements, and `x` is contiguous."""
@@ -98,20 +88,22 @@ class Numpy:
     def take(self, rows: Array, index: Array) -> Array:
         return rows.take(index, 0)
 
-    def product(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        y = np.dot(x, weight)
-        if bias is not None:
-            y += bias
-        return y
+    def product(self, weight: Array, bias: Array | None) -> Function:
+        """x · weight + bias, of rows x."""
+
+        def product(x: Array) -> Array:
+            y = np.dot(x, weight)
+            if bias is not None:
+                y += bias
+            return y
+
+        return product
 
     def relu(self, x: Array, out: Array | None = None) -> Array:
         zeros = self._zeros  # another thread may put a shorter row there
         if len(zeros) < x.shape[1]:
             zeros = self._zeros = np.zeros(x.shape[1], np.float32)
         return np.maximum(x, zeros[: x.shape[1]], out=out)
-
-    def abs(self, x: Array, out: Array | None = None) -> Array:
-        return np.abs(x, out=out)
 
     def log1p(self, x: Array, out: Array | None = None) -> Array:
         """numpy's and torch's own log1p take longer, for the sake of digits that are lost here
@@ -129,9 +121,6 @@ class Numpy:
     def logit(self, x: Array, out: Array | None = None) -> Array:
         y = np.clip(x, LOGIT_EPS, 1 - LOGIT_EPS, out=out)
         return np.log(y / (self._one - y), out=y)
-
-    def peak(self, x: Array, axis: int) -> Array:
-        return x.max(axis)
 
 
 class Torch:
@@ -174,10 +163,10 @@ class Torch:
     def take(self, rows: Array, index: Array) -> Array:
         return rows.index_select(0, index)
 
-    def product(self, x: Array, weight: Array, bias: Array | None) -> Array:
+    def product(self, weight: Array, bias: Array | None) -> Function:
         if bias is None:
-            return self._torch.mm(x, weight)
-        return self._torch.addmm(bias, x, weight)
+            return lambda x: self._torch.mm(x, weight)
+        return lambda x: self._torch.addmm(bias, x, weight)
 
     def relu(self, x: Array, out: Array | None = None) -> Array:
         return self._torch.clamp(x, min=0, out=out)

@@ -15,19 +15,23 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vad.frames import SAMPLE_RATE, frame_count
 from vad.inference.arrays import Arrays, arrays_for, cores, usable_device
 from vad.inference.plan import Plan
-from vad.inference.signal import EMPTY, Audio, Frames, Signal
 from vad.inference.state import MAX_BATCH_STEPS, RingBuffers, SignalContext, State
 from vad.nn.ops import folded, to_probabilities
 from vad.nn.weights import Model
+
+Audio = NDArray[np.float32]
+Frames = NDArray[np.float32]
+EMPTY = np.zeros(0, np.float32)
 
 # A whole file goes through in pieces of 5 s: long enough that dispatch does not show, short
 # enough that what a layer works on stays in a core's second-level cache.
@@ -36,6 +40,63 @@ PIECE_STEPS = 250
 # So much of one signal at once is shared among threads, in parts that each hear what precedes
 # them for one receptive field.
 PART_S = 20
+
+
+class Signal:
+    """One signal on its way through a network. Made by `Engine.signal`; for one caller at a time.
+
+    Attributes:
+        engine: whose it is.
+        state: of the network's layers, while the signal has no slot.
+        slot: of the engine's, while it has one.
+        pending: samples that do not fill a step yet.
+        samples: received so far, at 16 kHz.
+        frames: given out so far.
+        skip: outputs that the network has yet to make before the next frame that is wanted: the
+            first `delay` speak of time before the start, and some may have gone out with a flush.
+    """
+
+    def __init__(self, engine: Engine, state: State, delay: int) -> None:
+        self.engine = engine
+        self.state: State | None = state
+        self.slot: int | None = None
+        self._leave: Callable[[], object] | None = None
+        self.pending: Audio = EMPTY
+        self.samples = 0
+        self.frames = 0
+        self.skip = delay
+
+    def enter_slot(self, slot: int, leave: Callable[[], object]) -> None:
+        """Have the state in a slot, until it is given back."""
+        self.state, self.slot, self._leave = None, slot, leave
+
+    def leave_slot(self, state: State) -> None:
+        """Have the state here, and give back the slot."""
+        if self._leave is not None:
+            self._leave()
+        self.state, self.slot, self._leave = state, None, None
+
+    def advance(self, samples: int, whole: Audio, done: int, values: Frames) -> Frames:
+        """Count what came in and what came of it.
+
+        Args:
+            samples: how many came.
+            whole: they, behind those that waited.
+            done: how many of these went through the network.
+            values: its outputs.
+
+        Returns:
+            The values that are wanted.
+        """
+        self.samples += samples
+        # Copied: the caller may reuse its buffer, and a view would keep a long block alive.
+        self.pending = EMPTY if done == len(whole) else np.array(whole[done:], np.float32)
+        if self.skip:
+            skipped = min(self.skip, len(values))
+            self.skip -= skipped
+            values = values[skipped:]
+        self.frames += len(values)
+        return values
 
 
 class Engine:
@@ -103,7 +164,10 @@ class Engine:
         signals = [signal for signal, _ in pushes]
         self._check(signals)
         size = self.architecture.step_samples
-        audio = [signal.joined(samples) for signal, samples in pushes]
+        audio = [
+            np.concatenate([signal.pending, samples]) if len(signal.pending) else samples
+            for signal, samples in pushes
+        ]
         steps = [len(samples) // size for samples in audio]
         with self._arrays.computing():
             found, states = self._run(signals, audio, steps)

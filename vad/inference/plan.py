@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vad.inference.arrays import Array, Arrays
+from vad.inference.arrays import Array, Arrays, Function
 from vad.nn.ops import Add, Affine, Convolution, Op, Pool, Unary
 
 
@@ -139,7 +139,7 @@ class Plan:
                 function = getattr(self.arrays, op.function)
                 return lambda x, context: function(x, x if fresh else None)
             case Add():
-                return _Add(self._compiled(op.branch, inputs, fresh=False))
+                return self._add(self._compiled(op.branch, inputs, fresh=False))
 
     def _convolution(self, conv: Convolution, inputs: int) -> Call:
         kernel = conv.weight.shape[2]
@@ -150,13 +150,12 @@ class Plan:
         self.windows.append(Window(conv.channels_in, kernel, conv.stride, conv.dilation, inputs))
         return lambda x, context: product(context.windows(index, x).reshape(-1, width))
 
-    def _product(self, conv: Convolution) -> Callable[[Array], Array]:
+    def _product(self, conv: Convolution) -> Function:
         # [kernel · channels_in, channels_out]
         weight = self._put(conv.weight.transpose(2, 1, 0).reshape(-1, len(conv.weight)))
-        bias, product = self._bias(conv), self.arrays.product
-        return lambda x: product(x, weight, bias)
+        return self.arrays.product(weight, self._bias(conv))
 
-    def _grouped(self, conv: Convolution) -> Callable[[Array], Array]:
+    def _grouped(self, conv: Convolution) -> Function:
         """A product for each group; with one channel a group, a sum over the kernel is faster."""
         out, inner, kernel = conv.weight.shape
         groups, bias = conv.groups, self._bias(conv)
@@ -200,21 +199,17 @@ class Plan:
 
         return call
 
+    def _add(self, branch: Sequence[Call]) -> Call:
+        def call(x: Array, context: Context) -> Array:
+            y = x
+            for each in branch:
+                y = each(y, context)
+            return x + y
+
+        return call
+
     def _bias(self, conv: Convolution) -> Array | None:
         return None if conv.bias is None else self._put(conv.bias)
 
     def _put(self, weights: Array) -> Array:
         return self.arrays.put(np.ascontiguousarray(weights, np.float32))
-
-
-class _Add:
-    """x + what a branch makes of x."""
-
-    def __init__(self, calls: list[Call]) -> None:
-        self._calls = calls
-
-    def __call__(self, x: Array, context: Context) -> Array:
-        y = x
-        for call in self._calls:
-            y = call(y, context)
-        return x + y

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ MAX_BATCH_STEPS = 5
 Index = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
 class State:
     """What a signal needs of the sound it has had. Its arrays are never written to.
 
@@ -38,8 +40,8 @@ class State:
         rows: of each convolution behind the first, [context, channels].
     """
 
-    def __init__(self, audio: Array, rows: list[Array]) -> None:
-        self.audio, self.rows = audio, rows
+    audio: Array
+    rows: list[Array]
 
     @classmethod
     def initial(cls, plan: Plan) -> State:
@@ -66,7 +68,7 @@ class SignalContext:
     def windows(self, index: int, x: Array) -> Array:
         window = self._windows[index]
         joined = self._arrays.concatenate((self._rows[index], x))
-        last = joined[len(joined) - window.context :]
+        last = joined[len(x) :]  # as many as before
         # A view of a short piece is hardly larger than what it shows.
         self.after[index] = self._arrays.copy(last) if len(x) > window.inputs else last
         row = window.channels
