@@ -1,9 +1,5 @@
 """How a Realtime session is configured.
 
-Clients write it in one of two shapes: the current one nests
-(`session.audio.input.turn_detection`), that of the beta is flat (`session.turn_detection`).
-The server answers in the shape that the client used last.
-
 Fields that concern answers (`instructions`, `voice`, `create_response` …) are taken without
 effect, since clients send them always; what is in force is what the session says. Fields that
 would make a client wait for something that never comes (transcripts, a timeout) are refused.
@@ -29,26 +25,22 @@ class InputFormat:
     """A form that audio may have.
 
     Attributes:
-        name: in the current shape.
-        beta_name: in that of the beta.
+        name: as clients know it.
         encoding: for `vad.Detector.stream`.
         sample_rate: Hz.
         sample_bytes: of one sample.
     """
 
     name: str
-    beta_name: str
     encoding: str
     sample_rate: int
     sample_bytes: int
 
 
-PCM = InputFormat("audio/pcm", "pcm16", "pcm_s16le", 24_000, 2)
-PCMU = InputFormat("audio/pcmu", "g711_ulaw", "mulaw", 8_000, 1)
-PCMA = InputFormat("audio/pcma", "g711_alaw", "alaw", 8_000, 1)
-FORMATS: Mapping[str, InputFormat] = {
-    name: form for form in (PCM, PCMU, PCMA) for name in (form.name, form.beta_name)
-}
+PCM = InputFormat("audio/pcm", "pcm_s16le", 24_000, 2)
+PCMU = InputFormat("audio/pcmu", "mulaw", 8_000, 1)
+PCMA = InputFormat("audio/pcma", "alaw", 8_000, 1)
+FORMATS: Mapping[str, InputFormat] = {form.name: form for form in (PCM, PCMU, PCMA)}
 
 
 @dataclass(frozen=True)
@@ -86,12 +78,10 @@ class Config:
 
     Attributes:
         turn_detection: None is off.
-        beta: whether the client knows the shapes of the beta.
     """
 
     format: InputFormat = PCM
     turn_detection: ServerVad | None = field(default_factory=ServerVad)
-    beta: bool = False
 
 
 def _not_served(value: object) -> None:
@@ -159,48 +149,23 @@ class AudioFields(Strict):
     output: Unused = None
 
 
-class AnswerFields(Strict):
-    """What both shapes say of answers."""
-
-    model: Unused = None
-    instructions: Unused = None
-    tools: Unused = None
-    tool_choice: Unused = None
-    tracing: Unused = None
-
-
-class SessionFields(AnswerFields):
-    """`session`, in the current shape."""
+class SessionFields(Strict):
+    """`session`."""
 
     type: Literal["realtime"] = "realtime"
     audio: AudioFields = AudioFields()
     include: Unused = None
+    instructions: Unused = None
     max_output_tokens: Unused = None
+    model: Unused = None
     output_modalities: Unused = None
     parallel_tool_calls: Unused = None
     prompt: Unused = None
     reasoning: Unused = None
+    tool_choice: Unused = None
+    tools: Unused = None
+    tracing: Unused = None
     truncation: Unused = None
-
-
-class BetaSessionFields(AnswerFields):
-    """`session`, in the shape of the beta."""
-
-    input_audio_format: Literal["pcm16", "g711_ulaw", "g711_alaw"] | None = None
-    turn_detection: TurnDetectionFields | None = None
-    input_audio_noise_reduction: NotServed = None
-    input_audio_transcription: NotServed = None
-    client_secret: Unused = None
-    max_response_output_tokens: Unused = None
-    modalities: Unused = None
-    output_audio_format: Unused = None
-    speed: Unused = None
-    temperature: Unused = None
-    voice: Unused = None
-
-
-_CURRENT_ONLY = SessionFields.model_fields.keys() - BetaSessionFields.model_fields.keys()
-_BETA_ONLY = BetaSessionFields.model_fields.keys() - SessionFields.model_fields.keys()
 
 
 def updated(config: Config, session: Mapping[str, Any]) -> Config:
@@ -209,23 +174,12 @@ def updated(config: Config, session: Mapping[str, Any]) -> Config:
     Raises:
         EventRefused: a field that is unknown, ill-typed, out of range or not served.
     """
-    beta = config.beta
-    if session.keys() & _CURRENT_ONLY:
-        beta = False
-    elif session.keys() & _BETA_ONLY:
-        beta = True
-    name: str | None
-    given: BetaSessionFields | InputFields
-    if beta:
-        given = validated(BetaSessionFields, session, "session")
-        name = given.input_audio_format
-    else:
-        given = validated(SessionFields, session, "session").audio.input
-        name = None if given.format is None else given.format.type
+    given = validated(SessionFields, session, "session").audio.input
+    form = config.format if given.format is None else FORMATS[given.format.type]
     turns = config.turn_detection
     if "turn_detection" in given.model_fields_set:
         turns = _turns(turns, given.turn_detection)
-    return Config(config.format if name is None else FORMATS[name], turns, beta)
+    return Config(form, turns)
 
 
 def _turns(current: ServerVad | None, given: TurnDetectionFields | None) -> ServerVad | None:
@@ -240,17 +194,9 @@ def _turns(current: ServerVad | None, given: TurnDetectionFields | None) -> Serv
 
 
 def described(config: Config, session_id: str, model: str) -> dict[str, Any]:
-    """The `session` of an answer: what is in force, in the client's shape."""
+    """The `session` of an answer: what is in force."""
     session = {"id": session_id, "object": "realtime.session", "model": model}
     turns = None if config.turn_detection is None else _described_turns(config.turn_detection)
-    if config.beta:
-        return session | {
-            "modalities": [],
-            "input_audio_format": config.format.beta_name,
-            "input_audio_noise_reduction": None,
-            "input_audio_transcription": None,
-            "turn_detection": turns,
-        }
     rate = {"rate": config.format.sample_rate} if config.format is PCM else {}
     given = {
         "format": {"type": config.format.name} | rate,

@@ -22,9 +22,7 @@ from service.realtime.messages import (
 from service.realtime.turns import InputBuffer
 from vad.events import Event, SpeechStarted, SpeechStopped
 
-ItemKind = Literal["conversation.item.added", "conversation.item.done", "conversation.item.created"]
-CURRENT: tuple[ItemKind, ...] = ("conversation.item.added", "conversation.item.done")
-BETA: tuple[ItemKind, ...] = ("conversation.item.created",)
+ItemKind = Literal["conversation.item.added", "conversation.item.done"]
 
 
 class Narrator:
@@ -35,13 +33,9 @@ class Narrator:
     Args:
         session_id: `sess_…`.
         buffer: whose start moves on when it is committed.
-
-    Attributes:
-        item_events: what follows a commit.
     """
 
     def __init__(self, session_id: str, buffer: InputBuffer) -> None:
-        self.item_events = CURRENT
         self._suffix = session_id.removeprefix("sess_")[:16]
         self._buffer = buffer
         self._numbers = count()
@@ -81,10 +75,16 @@ class Narrator:
         previous, self._last, self._promised = self._last, item.id, None
         self._buffer.start_ms = end_ms
         committed = Committed(event_id=self._event_id(), previous_item_id=previous, item_id=item.id)
-        return [committed, *(self._item(kind, item, previous) for kind in self.item_events)]
-
-    def _item(self, kind: ItemKind, item: Item, previous: str | None) -> ServerEvent:
-        return ItemEvent(type=kind, event_id=self._event_id(), previous_item_id=previous, item=item)
+        kinds: tuple[ItemKind, ...] = ("conversation.item.added", "conversation.item.done")
+        return [
+            committed,
+            *(
+                ItemEvent(
+                    type=kind, event_id=self._event_id(), previous_item_id=previous, item=item
+                )
+                for kind in kinds
+            ),
+        ]
 
     def _started(self, event: SpeechStarted) -> ServerEvent:
         self._promised = self._new_id("item")

@@ -143,9 +143,9 @@ class Item(BaseModel):
 
 
 class ItemEvent(ServerEvent):
-    """`added` and `done` follow each `Committed`; in the beta, `created` does."""
+    """`added` and `done` follow each `Committed`."""
 
-    type: Literal["conversation.item.added", "conversation.item.done", "conversation.item.created"]
+    type: Literal["conversation.item.added", "conversation.item.done"]
     previous_item_id: str | None
     item: Item
 

@@ -22,8 +22,6 @@ router = APIRouter()
 SUBPROTOCOL = "realtime"
 # What a browser offers beside it, since it can't set headers.
 KEY_PREFIX = "openai-insecure-api-key."
-BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
-BETA_HEADER = ("OpenAI-Beta", "realtime=v1")
 
 
 @router.websocket("/v1/realtime")
@@ -35,10 +33,7 @@ class RealtimeConnection(Connection[ServerEvent]):
     """A connection that speaks the events of `service.realtime.messages`."""
 
     def _begin(self, limits: StreamLimits, session_id: str) -> RealtimeSession:
-        name, value = BETA_HEADER
-        asked = [part.strip() for part in self._websocket.headers.get(name, "").split(",")]
-        beta = value in asked or BETA_SUBPROTOCOL in self._offered
-        return RealtimeSession(self._service.detector, limits, session_id, beta=beta)
+        return RealtimeSession(self._service.detector, limits, session_id)
 
     def _subprotocol(self) -> str | None:
         return SUBPROTOCOL if SUBPROTOCOL in self._offered else None

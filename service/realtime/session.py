@@ -31,7 +31,7 @@ from service.live.ledger import Ledger
 from service.live.protocol import NORMAL_CLOSURE, State, StreamLimits, reason_of
 from service.problems import INTERNAL, problem_type
 from service.realtime.config import Config, described, updated
-from service.realtime.items import BETA, CURRENT, Narrator
+from service.realtime.items import Narrator
 from service.realtime.messages import (
     NO_ANSWERS,
     OUT_OF_SCOPE,
@@ -62,7 +62,6 @@ class RealtimeSession:
         detector: makes the streams that find the speech.
         limits: enforced here, but for idleness.
         session_id: told to the client; ids of events and items derive from it.
-        beta: whether the client asked for the protocol of the beta.
         clock: seconds, from any start; audio may be only so far ahead of it.
 
     Attributes:
@@ -77,8 +76,6 @@ class RealtimeSession:
         detector: Detector,
         limits: StreamLimits,
         session_id: str,
-        *,
-        beta: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = State.CONNECTING
@@ -92,7 +89,7 @@ class RealtimeSession:
         self._clock, self._opened_at = clock, 0.0
         self._buffer = InputBuffer(Config().format)
         self._narrator = Narrator(session_id, self._buffer)
-        self._configure(Config(beta=beta))
+        self._config = Config()
         self._turns: Turns | None = None
         self._segments = 0
         self._full = False  # it may have no more audio
@@ -224,9 +221,8 @@ class RealtimeSession:
     def _update(self, values: Mapping[str, Any]) -> list[ServerEvent]:
         new, old = updated(self._config, validated(Update, values).session), self._config
         if new.format is not old.format and self._buffer.length_ms:
-            where = "input_audio_format" if new.beta else "audio.input.format"
             message = f"Commit or clear the {self._buffer.length_ms} ms in the buffer first."
-            raise EventRefused("invalid_value", message, f"session.{where}")
+            raise EventRefused("invalid_value", message, "session.audio.input.format")
         out: list[ServerEvent] = []
         if new.turn_detection is None or new.format is not old.format:
             out = self._reported(self._finish_turns("flush"))
@@ -235,7 +231,7 @@ class RealtimeSession:
         if new.format is not old.format:
             self._buffer.clear()
             self._buffer.format = new.format
-        self._configure(new)
+        self._config = new
         return [*out, self._narrator.updated(self._described())]
 
     def _append(self, values: Mapping[str, Any]) -> list[ServerEvent]:
@@ -262,10 +258,6 @@ class RealtimeSession:
         out = self._reported(self._finish_turns("reset"))
         self._buffer.clear()
         return [*out, self._narrator.cleared()]
-
-    def _configure(self, config: Config) -> None:
-        self._config = config
-        self._narrator.item_events = BETA if config.beta else CURRENT
 
     def _described(self) -> dict[str, Any]:
         return described(self._config, self._session_id, self._detector.name)

@@ -56,9 +56,6 @@ def test_a_browser_gives_its_key_as_a_subprotocol() -> None:
         with offer("realtime", "openai-insecure-api-key.secret") as client:
             assert client.subprotocol == "realtime"
             assert receive(client)["session"]["type"] == "realtime"
-        beta = "openai-beta.realtime-v1"
-        with offer("realtime", "openai-insecure-api-key.secret", beta) as client:
-            assert receive(client)["session"]["input_audio_format"] == "pcm16"
         for names in (["realtime", "openai-insecure-api-key.wrong"], ["realtime"]):
             with offer(*names) as client:
                 [error], code = rest(client)

@@ -28,17 +28,16 @@ def test_the_defaults_are_those_of_the_preset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("type", "beta_type", "form"),
+    ("type", "form"),
     [
-        ({"type": "audio/pcm", "rate": 24_000}, "pcm16", PCM),
-        ({"type": "audio/pcm"}, "pcm16", PCM),
-        ({"type": "audio/pcmu"}, "g711_ulaw", PCMU),
-        ({"type": "audio/pcma"}, "g711_alaw", PCMA),
+        ({"type": "audio/pcm", "rate": 24_000}, PCM),
+        ({"type": "audio/pcm"}, PCM),
+        ({"type": "audio/pcmu"}, PCMU),
+        ({"type": "audio/pcma"}, PCMA),
     ],
 )
-def test_formats_in_both_shapes(type: dict[str, Any], beta_type: str, form: Any) -> None:
+def test_formats(type: dict[str, Any], form: Any) -> None:
     assert updated(Config(), nested(format=type)) == Config(format=form)
-    assert updated(Config(), {"input_audio_format": beta_type}) == Config(format=form, beta=True)
 
 
 def test_what_is_not_named_stays() -> None:
@@ -53,19 +52,15 @@ def test_what_is_not_named_stays() -> None:
 def test_null_is_off_and_a_null_inside_the_default() -> None:
     off = updated(Config(), nested(turn_detection=None))
     assert off.turn_detection is None
-    assert updated(off, {"turn_detection": None}).turn_detection is None
     on = updated(off, nested(turn_detection={"type": "server_vad"}))
     assert on == Config()
     high = updated(on, nested(turn_detection={"type": "server_vad", "threshold": 0.9}))
     assert updated(high, nested(turn_detection={"threshold": None})) == Config()
 
 
-def test_the_shape_is_that_of_the_last_update() -> None:
-    beta = updated(Config(), {"turn_detection": {"type": "server_vad", "silence_duration_ms": 200}})
-    assert beta == Config(PCM, ServerVad(0.5, 300, 200), beta=True)
-    assert updated(beta, {"instructions": "Be kind."}).beta
-    assert not updated(beta, nested()).beta
-    assert refused({"turn_detection": None} | nested()).param == "session.turn_detection"
+def test_the_shape_of_the_beta_is_refused_by_name() -> None:
+    for field in ("turn_detection", "input_audio_format", "modalities", "voice"):
+        assert refused({field: None}).param == f"session.{field}"
 
 
 def test_what_concerns_answers_is_taken_without_effect() -> None:
@@ -78,8 +73,6 @@ def test_what_concerns_answers_is_taken_without_effect() -> None:
         "audio": {"output": {"voice": "alloy"}},
     }
     assert updated(Config(), current) == Config()
-    beta = {"modalities": ["text"], "voice": "alloy", "temperature": 0.8}
-    assert updated(Config(), beta) == Config(beta=True)
     flags = {"type": "server_vad", "create_response": True, "interrupt_response": True}
     asked = updated(Config(), nested(turn_detection=flags))
     told = described(asked, "sess_1", "m")["audio"]["input"]["turn_detection"]
@@ -136,17 +129,7 @@ TURNS = "session.audio.input.turn_detection"
         ),
         ({"type": "transcription"}, "invalid_value", "session.type"),
         ({"type": "realtime", "colour": "red"}, "unknown_parameter", "session.colour"),
-        ({"input_audio_format": "mp3"}, "invalid_value", "session.input_audio_format"),
-        (
-            {"input_audio_transcription": {"model": "whisper-1"}},
-            "invalid_value",
-            "session.input_audio_transcription",
-        ),
-        (
-            {"turn_detection": {"type": "semantic_vad"}},
-            "invalid_value",
-            "session.turn_detection.type",
-        ),
+        ({"turn_detection": None}, "unknown_parameter", "session.turn_detection"),
     ],
 )
 def test_what_is_wrong_or_not_served_is_named(
@@ -182,11 +165,4 @@ def test_a_session_is_described_in_the_shape_of_its_client() -> None:
                 "turn_detection": turns,
             }
         },
-    }
-    assert described(Config(PCMA, None, beta=True), "sess_1", "m") == head | {
-        "modalities": [],
-        "input_audio_format": "g711_alaw",
-        "input_audio_noise_reduction": None,
-        "input_audio_transcription": None,
-        "turn_detection": None,
     }

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
@@ -30,12 +29,11 @@ def address(real_detector: Detector) -> Iterator[str]:
 
 
 CURRENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
-BETA: TypeAdapter[Any] = TypeAdapter(BetaServerEvent)
-# Of the current API, of the beta, of `vad`, of libsndfile; Hz.
+# Of the API, of `vad`, of libsndfile; Hz.
 FORMATS = [
-    ({"type": "audio/pcm", "rate": 24_000}, "pcm16", "pcm_s16le", "PCM_16", 24_000),
-    ({"type": "audio/pcmu"}, "g711_ulaw", "mulaw", "ULAW", 8_000),
-    ({"type": "audio/pcma"}, "g711_alaw", "alaw", "ALAW", 8_000),
+    ({"type": "audio/pcm", "rate": 24_000}, "pcm_s16le", "PCM_16", 24_000),
+    ({"type": "audio/pcmu"}, "mulaw", "ULAW", 8_000),
+    ({"type": "audio/pcma"}, "alaw", "ALAW", 8_000),
 ]
 
 
@@ -60,7 +58,7 @@ def expected(
 OPENAI = PRESETS["openai"]
 
 
-@pytest.mark.parametrize(("form", "encoding", "subtype", "rate"), [(f[0], *f[2:]) for f in FORMATS])
+@pytest.mark.parametrize(("form", "encoding", "subtype", "rate"), FORMATS)
 def test_the_client_of_openai_gets_what_a_file_gives(
     form: Any,
     encoding: str,
@@ -104,38 +102,6 @@ def test_the_client_of_openai_gets_what_a_file_gives(
     found = turns(events, ["conversation.item.added", "conversation.item.done"])
     assert found == expected(real_detector, data, encoding, rate, segmentation)
     assert len(found) > 3
-
-
-def test_so_does_its_client_of_the_beta(
-    address: str, data_dir: Path, real_detector: Detector
-) -> None:
-    data = coded(data_dir / "speech.wav", 8000, "ULAW")
-
-    async def talk() -> list[Any]:
-        async with openai(address).beta.realtime.connect(model="gpt-4o-realtime") as connection:
-            created = await connection.recv()
-            assert created.type == "session.created"
-            assert created.session.input_audio_format == "pcm16"
-            await connection.session.update(
-                session={
-                    "modalities": ["text"],
-                    "input_audio_format": "g711_ulaw",
-                    "turn_detection": {"type": "server_vad", "silence_duration_ms": 200},
-                }
-            )
-            updated = await connection.recv()
-            assert updated.type == "session.updated"
-            assert updated.session.input_audio_format == "g711_ulaw"
-            assert updated.session.turn_detection.threshold == OPENAI.threshold
-            return [created, *await stream(connection, data, 1600)]
-
-    created, *events = asyncio.run(talk())
-    for event in events:  # of sessions, its types allow OpenAI's own models only
-        BETA.validate_json(event.to_json())
-    assert created.session.model == real_detector.name
-    segmentation = OPENAI.updated(min_silence_duration_ms=200, end_pad_ms=200)
-    found = turns(events, ["conversation.item.created"])
-    assert found == expected(real_detector, data, "mulaw", 8000, segmentation)
 
 
 def test_the_client_of_openai_gives_its_key_in_the_header() -> None:

@@ -44,20 +44,6 @@ def test_a_turn_from_start_to_item() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_a_client_of_the_beta_gets_its_events() -> None:
-    made = opened(beta=True)
-    [updated] = send(made, "session.update", session={"turn_detection": {"type": "server_vad"}})
-    assert isinstance(updated, SessionUpdated)
-    assert updated.session["input_audio_format"] == "pcm16"
-    out = append(made, LOUD + QUIET)
-    assert types(out)[2:] == ["committed", "conversation.item.created"]
-    # Whoever sends the current shape gets the current events.
-    [updated] = send(made, "session.update", session={"type": "realtime"})
-    assert isinstance(updated, SessionUpdated)
-    assert updated.session["type"] == "realtime"
-    assert types(append(made, LOUD + QUIET))[2:] == COMMITTED
-
-
 def test_parameters_are_obeyed_in_mid_stream() -> None:
     made = opened()
     append(made, QUIET)
@@ -148,8 +134,6 @@ def test_the_format_may_change_while_the_buffer_is_empty() -> None:
     error = only_error(send(made, "session.update", session=mulaw, event_id="e1"))
     assert (error.param, error.event_id) == ("session.audio.input.format", "e1")
     assert "Commit or clear" in error.message
-    beta = only_error(send(made, "session.update", session={"input_audio_format": "g711_alaw"}))
-    assert beta.param == "session.input_audio_format"
     clear(made)
     assert types(send(made, "session.update", session=mulaw)) == ["session.updated"]
     silence = bytes([0xFF]) * 8000
