@@ -1,4 +1,4 @@
-"""The fields that clients may send, typed; ranges are `vad.Segmentation`'s own business."""
+"""The fields that clients may send, typed; ranges are those that `vad.Segmentation` states."""
 
 from __future__ import annotations
 
@@ -17,15 +17,27 @@ from vad.errors import ParameterError
 
 Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 ResponseFormat = Literal["json", "ndjson", "rttm", "srt", "vtt", "csv", "textgrid", "audacity"]
-SEGMENTATION_NAMES = frozenset(field.name for field in fields(Segmentation))
+_STATED = {field.name: field for field in fields(Segmentation)}
+SEGMENTATION_NAMES = frozenset(_STATED)
 DEFAULT = PRESETS["default"]
 MAX_STREAM_CHANNELS = 8
 MAX_FIELDS = 100  # of a request, a form or a message
 TOLD, LONGEST = 10, 64  # mistakes that a client is told of, and characters of a name in one
 
 
+def _parameter(name: str) -> Any:
+    """A field with the default, the range and the description that `Segmentation` states."""
+    stated = _STATED[name]
+    low, high = stated.metadata["range"]
+    return Field(
+        default=stated.default,
+        description=stated.metadata["about"],
+        json_schema_extra={"minimum": low, "maximum": high},
+    )
+
+
 class SegmentationFields(BaseModel):
-    """`vad.Segmentation` as clients write it; a test holds the two together, ranges included."""
+    """`vad.Segmentation` as clients write it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     # What to say of a field that is unknown here but known elsewhere.
@@ -33,46 +45,14 @@ class SegmentationFields(BaseModel):
     # Fields that may be given more than once.
     lists: ClassVar[frozenset[str]] = frozenset()
 
-    threshold: float = Field(
-        default=DEFAULT.threshold,
-        description="a segment opens at this probability, 0.01 to 1",
-        json_schema_extra={"minimum": 0.01, "maximum": 1},
-    )
-    neg_threshold: float | None = Field(
-        default=DEFAULT.neg_threshold,
-        description="below it a silence begins; default: 0.15 below threshold",
-        json_schema_extra={"minimum": 0, "maximum": 1},
-    )
-    min_speech_duration_ms: int = Field(
-        default=DEFAULT.min_speech_duration_ms,
-        description="shorter speech is discarded",
-        json_schema_extra={"minimum": 0, "maximum": 600_000},
-    )
-    min_silence_duration_ms: int = Field(
-        default=DEFAULT.min_silence_duration_ms,
-        description="silence that ends a segment",
-        json_schema_extra={"minimum": 0, "maximum": 600_000},
-    )
-    max_speech_duration_s: float | None = Field(
-        default=DEFAULT.max_speech_duration_s,
-        description="longer speech is split at its deepest pause",
-        json_schema_extra={"minimum": 1, "maximum": 86_400},
-    )
-    speech_pad_ms: int = Field(
-        default=DEFAULT.speech_pad_ms,
-        description="added before and after; negative trims",
-        json_schema_extra={"minimum": -10_000, "maximum": 10_000},
-    )
-    start_pad_ms: int | None = Field(
-        default=DEFAULT.start_pad_ms,
-        description="overrides speech_pad_ms at the start",
-        json_schema_extra={"minimum": -10_000, "maximum": 10_000},
-    )
-    end_pad_ms: int | None = Field(
-        default=DEFAULT.end_pad_ms,
-        description="overrides speech_pad_ms at the end",
-        json_schema_extra={"minimum": -10_000, "maximum": 10_000},
-    )
+    threshold: float = _parameter("threshold")
+    neg_threshold: float | None = _parameter("neg_threshold")
+    min_speech_duration_ms: int = _parameter("min_speech_duration_ms")
+    min_silence_duration_ms: int = _parameter("min_silence_duration_ms")
+    max_speech_duration_s: float | None = _parameter("max_speech_duration_s")
+    speech_pad_ms: int = _parameter("speech_pad_ms")
+    start_pad_ms: int | None = _parameter("start_pad_ms")
+    end_pad_ms: int | None = _parameter("end_pad_ms")
 
     def segmentation(self, base: Segmentation = DEFAULT) -> Segmentation:
         """`base` with what was given.
