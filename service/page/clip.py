@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import IO, Annotated
 
 import soundfile
@@ -11,6 +11,7 @@ from pydantic import Field, Json
 from service.fields import FileFields
 from vad.audio import AudioReader, Channels, select_channels
 from vad.audio.pcm import Samples
+from vad.audio.reader import cut
 from vad.errors import ParameterError
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -52,7 +53,8 @@ def write_clip(reader: AudioReader, fields: ClipFields, file: IO[bytes]) -> None
     only: Channels = fields.channels if isinstance(fields.channels, int) else "separate"
     blocks: Iterable[Samples] = (select_channels(block, only) for block in reader.blocks())
     if kept is not None:
-        blocks = cut(blocks, [(round(start * rate), round(end * rate)) for start, end in kept])
+        bounds = [(round(start * rate), round(end * rate)) for start, end in kept]
+        blocks = (part for _, part in cut(blocks, bounds))
     channels = reader.info.channels if only == "separate" else 1
     room = MAX_WAV_BYTES
     with soundfile.SoundFile(file, "w", rate, channels, "PCM_16", format="WAV") as out:
@@ -61,23 +63,3 @@ def write_clip(reader: AudioReader, fields: ClipFields, file: IO[bytes]) -> None
             if room < 0:
                 raise ParameterError("spans", "are more audio than a WAV file holds: 4 GB")
             out.write(block)
-
-
-def cut(blocks: Iterable[Samples], spans: Sequence[tuple[int, int]]) -> Iterator[Samples]:
-    """The spans of a stream of blocks.
-
-    Args:
-        blocks: [samples, channels] each.
-        spans: first sample and the one after the last; in order, without overlap.
-    """
-    waiting = list(reversed(spans))
-    position = 0
-    for block in blocks:
-        end = position + len(block)
-        while waiting and waiting[-1][0] < end:
-            start, stop = waiting[-1]
-            yield block[max(0, start - position) : stop - position]
-            if stop > end:
-                break
-            waiting.pop()
-        position = end

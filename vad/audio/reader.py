@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -84,6 +84,29 @@ class Decoder(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def cut(
+    blocks: Iterable[Samples], spans: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, Samples]]:
+    """The spans of a stream of blocks: of each, what lies in each block, with its number.
+
+    Args:
+        blocks: [samples, channels] each.
+        spans: first sample and the one after the last; in order, without overlap.
+    """
+    position = number = 0
+    for block in blocks:
+        end = position + len(block)
+        while number < len(spans) and spans[number][0] < end:
+            first, last = spans[number]
+            part = block[max(0, first - position) : last - position]
+            if len(part):
+                yield number, part
+            if last > end:
+                break
+            number += 1
+        position = end
 
 
 class AudioReader:

@@ -188,20 +188,11 @@ def _row(span: Span, **more: Any) -> dict[str, Any]:
 
 
 def _parts(reader: AudioReader, spans: Sequence[Span]) -> Iterator[tuple[int, Samples]]:
-    """What of each span comes in each block, in order, with the number of the span."""
+    from vad.audio.reader import cut as cut_spans
+
     rate = reader.info.sample_rate
     bounds = [(round(start * rate), round(end * rate)) for start, end in spans]
-    at = number = 0
-    for block in reader.blocks():
-        while number < len(bounds) and bounds[number][0] < at + len(block):
-            first, last = bounds[number]
-            part = block[max(0, first - at) : last - at]
-            if len(part):
-                yield number, part
-            if last > at + len(block):
-                break
-            number += 1
-        at += len(block)
+    return cut_spans(reader.blocks(), bounds)
 
 
 @contextmanager
