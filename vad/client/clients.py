@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 import httpx
 
@@ -17,12 +17,12 @@ from vad.client.errors import refusal_of_response
 from vad.client.files import (
     AsyncSegmentIterator,
     Audio,
-    Channels,
-    Encoding,
-    FileQuery,
+    FileParams,
     SegmentIterator,
-    Thresholds,
+    StreamParams,
     Upload,
+    file_query,
+    stream_query,
 )
 from vad.client.streams import AsyncStream
 from vad.client.sync_stream import Stream
@@ -56,75 +56,52 @@ class Client:
         self,
         audio: Audio,
         sample_rate: int | None = None,
-        *,
-        encoding: Encoding | None = None,
-        channels: Channels = "mix",
-        probabilities: bool = False,
-        model: str | None = None,
-        **thresholds: Unpack[Thresholds],
+        **params: Unpack[FileParams],
     ) -> Detection:
         """Where people speak in a file; as `Detector.detect`, done by the service.
 
         Args:
             audio: a path, bytes, or a binary file.
-            sample_rate, encoding: of headerless PCM.
-            channels: `mix`, `separate` or the index of one.
-            probabilities: keep them in the result.
-            model: None takes the one that is loaded.
-            thresholds: those of `vad.Segmentation`.
+            sample_rate: of headerless PCM, in Hz.
+            params: see `FileParams`, and the thresholds of `vad.Segmentation`.
 
         Raises:
             InvalidParameter, BadAudio, other Refused, ConnectionFailed: see `vad.client.errors`.
             OSError: the file can't be read.
         """
-        query = FileQuery(sample_rate, encoding, channels, probabilities, model)
         upload = Upload(audio)
-        with self._answered(upload, query.values(thresholds, "json")) as response:
+        with self._answered(upload, file_query(sample_rate, "json", params)) as response:
             return parse_detection(response.read().decode(), upload.name)
 
     def iter_segments(
         self,
         audio: Audio,
         sample_rate: int | None = None,
-        *,
-        encoding: Encoding | None = None,
-        channels: Channels = "mix",
-        probabilities: bool = False,
-        model: str | None = None,
-        **thresholds: Unpack[Thresholds],
+        **params: Unpack[FileParams],
     ) -> SegmentIterator:
         """As `detect`, but gives each segment as soon as it is final; sends at the first.
 
         A refusal after a good beginning, such as of too long audio, comes out of the iteration.
         """
-        query = FileQuery(sample_rate, encoding, channels, probabilities, model)
         upload = Upload(audio)
-        lines = self._lines(upload, query.values(thresholds, "ndjson"))
+        lines = self._lines(upload, file_query(sample_rate, "ndjson", params))
         return SegmentIterator(lines, upload.name)
 
     def stream(
         self,
         sample_rate: int = 16_000,
         *,
-        encoding: Encoding = "pcm_s16le",
-        channels: int = 1,
-        probabilities: bool = False,
-        model: str | None = None,
         reconnect: bool = False,
-        **thresholds: Unpack[Thresholds],
+        **params: Unpack[StreamParams],
     ) -> Stream:
         """A live stream, to be used with `with`.
 
         Args:
-            sample_rate, encoding: of what will be sent.
-            channels: up to 8, interleaved; of more than one, each event says its `channel`.
-            probabilities: report them as events, too.
-            model: None takes the one that is loaded.
+            sample_rate: of what will be sent, in Hz.
             reconnect: go on with a new connection where one is lost; see `vad.client.Stream`.
-            thresholds: those of `vad.Segmentation`; `Stream.update` changes them.
+            params: see `StreamParams`, and the thresholds of `vad.Segmentation`.
         """
-        query = _stream_query(sample_rate, encoding, channels, probabilities, model)
-        return Stream({**query, **thresholds}, self._config.stream(reconnect))
+        return Stream(stream_query(sample_rate, params), self._config.stream(reconnect))
 
     def close(self) -> None:
         """Lets go of the connections."""
@@ -182,50 +159,33 @@ class AsyncClient:
         self,
         audio: Audio,
         sample_rate: int | None = None,
-        *,
-        encoding: Encoding | None = None,
-        channels: Channels = "mix",
-        probabilities: bool = False,
-        model: str | None = None,
-        **thresholds: Unpack[Thresholds],
+        **params: Unpack[FileParams],
     ) -> Detection:
         """As `Client.detect`."""
-        query = FileQuery(sample_rate, encoding, channels, probabilities, model)
         upload = Upload(audio)
-        async with self._answered(upload, query.values(thresholds, "json")) as response:
+        async with self._answered(upload, file_query(sample_rate, "json", params)) as response:
             return parse_detection((await response.aread()).decode(), upload.name)
 
     def iter_segments(
         self,
         audio: Audio,
         sample_rate: int | None = None,
-        *,
-        encoding: Encoding | None = None,
-        channels: Channels = "mix",
-        probabilities: bool = False,
-        model: str | None = None,
-        **thresholds: Unpack[Thresholds],
+        **params: Unpack[FileParams],
     ) -> AsyncSegmentIterator:
         """As `Client.iter_segments`, for `async for`."""
-        query = FileQuery(sample_rate, encoding, channels, probabilities, model)
         upload = Upload(audio)
-        lines = self._lines(upload, query.values(thresholds, "ndjson"))
+        lines = self._lines(upload, file_query(sample_rate, "ndjson", params))
         return AsyncSegmentIterator(lines, upload.name)
 
     def stream(
         self,
         sample_rate: int = 16_000,
         *,
-        encoding: Encoding = "pcm_s16le",
-        channels: int = 1,
-        probabilities: bool = False,
-        model: str | None = None,
         reconnect: bool = False,
-        **thresholds: Unpack[Thresholds],
+        **params: Unpack[StreamParams],
     ) -> AsyncStream:
         """As `Client.stream`, for `async with`."""
-        query = _stream_query(sample_rate, encoding, channels, probabilities, model)
-        return AsyncStream({**query, **thresholds}, self._config.stream(reconnect))
+        return AsyncStream(stream_query(sample_rate, params), self._config.stream(reconnect))
 
     async def aclose(self) -> None:
         """Lets go of the connections."""
@@ -256,15 +216,3 @@ class AsyncClient:
         async with self._answered(upload, query) as response:
             async for line in response.aiter_lines():
                 yield line
-
-
-def _stream_query(
-    sample_rate: int, encoding: Encoding, channels: int, probabilities: bool, model: str | None
-) -> dict[str, Any]:
-    return {
-        "sample_rate": sample_rate,
-        "encoding": encoding,
-        "channels": channels if channels > 1 else None,
-        "probabilities": probabilities,
-        "model": model,
-    }

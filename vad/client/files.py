@@ -6,7 +6,6 @@ import io
 import os
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO, Literal, TypedDict
 
@@ -21,7 +20,7 @@ Part = tuple[str, bytes | BinaryIO, str]
 
 
 class Thresholds(TypedDict, total=False):
-    """The parameters of `vad.Segmentation`, where their meaning and defaults stand."""
+    """The parameters of `vad.Segmentation`, which says what they mean and their defaults."""
 
     threshold: float
     neg_threshold: float
@@ -33,21 +32,48 @@ class Thresholds(TypedDict, total=False):
     end_pad_ms: int
 
 
-@dataclass(frozen=True)
-class FileQuery:
-    """The parameters of `POST /v1/vad`, apart from thresholds."""
+class FileParams(Thresholds, total=False):
+    """The parameters of a file beside `Thresholds`.
 
-    sample_rate: int | None
+    Attributes:
+        encoding: of headerless PCM, beside its sample rate.
+        channels: `mix` (the default), `separate` or the index of one.
+        probabilities: keep them in the result.
+        model: None takes the one that is loaded.
+    """
+
     encoding: Encoding | None
     channels: Channels
     probabilities: bool
     model: str | None
 
-    def values(self, thresholds: Thresholds, format: str) -> dict[str, str]:
-        """All of them as the query that says so."""
-        include = "probabilities" if self.probabilities else None
-        own = {**vars(self), "probabilities": None, "include": include, "response_format": format}
-        return as_query({**own, **thresholds})
+
+class StreamParams(Thresholds, total=False):
+    """The parameters of a stream beside `Thresholds`, which `update` changes.
+
+    Attributes:
+        encoding: of what will be sent; `pcm_s16le` by default.
+        channels: up to 8, interleaved; of more than one, each event says its `channel`.
+        probabilities: report them as events, too.
+        model: None takes the one that is loaded.
+    """
+
+    encoding: Encoding
+    channels: int
+    probabilities: bool
+    model: str | None
+
+
+def file_query(sample_rate: int | None, format: str, params: FileParams) -> dict[str, str]:
+    """The query of `POST /v1/vad` that says all this."""
+    values: dict[str, Any] = {"sample_rate": sample_rate, "response_format": format, **params}
+    values["include"] = "probabilities" if values.pop("probabilities", False) else None
+    return as_query(values)
+
+
+def stream_query(sample_rate: int, params: StreamParams) -> dict[str, Any]:
+    """The query of a stream, in which rate and encoding are always said."""
+    return {"encoding": "pcm_s16le", **params, "sample_rate": sample_rate}
 
 
 def as_query(values: dict[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Mapping
 from itertools import count
 from typing import Any, Self, Unpack
@@ -22,7 +23,6 @@ from vad.client.errors import (
     refusal_of_response,
 )
 from vad.client.files import Thresholds, as_query
-from vad.client.inbox import Inbox
 from vad.client.session import Session, SessionInfo, StreamSummary
 from vad.errors import StreamClosed
 from vad.events import Event
@@ -30,6 +30,57 @@ from vad.events import Event
 ABNORMAL_CLOSURE = 1006  # stands for a connection that went without a close frame
 # Audio that waits in the service holds up its pongs, so only a long silence means anything.
 SILENCE_S = 60
+
+
+class Inbox:
+    """Events in order, refusals among them, and an end that may be an error."""
+
+    def __init__(self) -> None:
+        self._items: deque[Event | Refused] = deque()
+        self._changed = asyncio.Event()
+        self._over = False
+        self._failure: Exception | None = None
+
+    def put(self, item: Event | Refused) -> None:
+        self._items.append(item)
+        self._changed.set()
+
+    def close(self, failure: Exception | None) -> None:
+        """Nothing more will come; with an error, that is what the reader learns last."""
+        self._over, self._failure = True, failure
+        self._changed.set()
+
+    async def get(self) -> Event:
+        """The next event, once there is one.
+
+        Raises:
+            Refused: in place of an event; reading can go on.
+            StopAsyncIteration: the end. An error that it was closed with comes instead.
+        """
+        while not self._items:
+            if self._over:
+                raise self._failure or StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        item = self._items.popleft()
+        if isinstance(item, Refused):
+            raise item
+        return item
+
+    def poll(self) -> list[Event]:
+        """The events up to the next refusal; what `get` would raise, if that comes first."""
+        found: list[Event] = []
+        while self._items and not isinstance(self._items[0], Refused):
+            item = self._items.popleft()
+            assert not isinstance(item, Refused)
+            found.append(item)
+        if found:
+            return found
+        if self._items and isinstance(refused := self._items.popleft(), Refused):
+            raise refused
+        if self._over and self._failure is not None:
+            raise self._failure
+        return found
 
 
 class AsyncStream:
