@@ -174,26 +174,26 @@ def test_learns(cache: list[Cached], tmp_path: Path) -> None:
     assert np.mean(found[-5:]) < 0.6 * np.mean(found[:5])
 
 
-def test_judge_sees_the_average_and_its_scores_are_logged(
+def test_validation_sees_the_average_and_its_scores_are_logged(
     cache: list[Cached], tmp_path: Path
 ) -> None:
     seen: list[Network] = []
 
-    def judge(network: Network) -> dict[str, float]:
+    def validate(network: Network) -> dict[str, float]:
         assert not network.training
         seen.append(network)
         return {"set": 0.5}
 
     trainer = Trainer(TINY, Mixer(cache, TINY.scenes), tmp_path, workers=0)
-    trainer.run(report=quiet, judge=judge, judge_every=3)
+    trainer.run(report=quiet, validate=validate, validate_every=3)
     assert len(seen) == 3  # steps 3, 6 and the last
-    assert seen[0] is trainer.pupils[0].average
+    assert seen[0] is trainer.students[0].average
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "set" in row] == [3, 6, 8]
 
 
 def test_result_can_be_saved_and_started_from(cache: list[Cached], tmp_path: Path) -> None:
-    """Each pupil takes the last network of its architecture; who finds none starts afresh."""
+    """Each student takes the last network of its architecture; who finds none starts afresh."""
     mixer = Mixer(cache, TINY.scenes)
     (network,) = Trainer(TINY, mixer, tmp_path / "run", workers=0).run(report=quiet, stop_at=2)
     weights.save(network.model(), tmp_path / "model", {"recipe": TINY.to_dict()})
@@ -204,10 +204,12 @@ def test_result_can_be_saved_and_started_from(cache: list[Cached], tmp_path: Pat
         init=[older, Network.of(model)], workers=0,
     )  # fmt: skip
     afresh = Trainer(replace(TINY, architecture="conv-dense"), mixer, tmp_path / "new", workers=0)
-    for pupil, wanted in zip(started.pupils, (network, afresh.pupils[0].network), strict=True):
+    for student, wanted in zip(
+        started.students, (network, afresh.students[0].network), strict=True
+    ):
         for name, tensor in wanted.state_dict().items():
-            assert torch.equal(pupil.network.state_dict()[name], tensor)
-            assert torch.equal(pupil.average.state_dict()[name], tensor)
+            assert torch.equal(student.network.state_dict()[name], tensor)
+            assert torch.equal(student.average.state_dict()[name], tensor)
 
 
 def untaught(logits: torch.Tensor) -> torch.Tensor:

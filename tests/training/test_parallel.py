@@ -16,8 +16,8 @@ from vad.training.loop import Scenes, Trainer, as_float, fast_bf16, loss_of
 from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
 from vad.training.prepare import Cached, load_cache
-from vad.training.pupil import Pupil
 from vad.training.recipe import Recipe, SceneRecipe
+from vad.training.student import Student
 
 RECIPE = 'architecture = "conv-dense"\nsteps = 6\nbatch = 4\n[scenes]\nseconds = 1.0\n'
 
@@ -101,7 +101,7 @@ def _learn(rank: int, port: int, cache: str, out: str) -> None:
     mixer = Mixer(load_cache(Path(cache)), RECIPE_OF_TWO.scenes)
     trainer = Trainer(RECIPE_OF_TWO, mixer, Path(out) / "run", workers=0, group=group)
     trainer.run(report=lambda *_: None)
-    torch.save(trainer.pupils[0].state(), f"{out}/{rank}.pt")
+    torch.save(trainer.students[0].state(), f"{out}/{rank}.pt")
     Group.leave()
 
 
@@ -114,7 +114,7 @@ def test_two_processes_learn_what_one_does_that_sees_both_shares(
     torch.set_num_threads(1)
     mixer = Mixer(cache, RECIPE_OF_TWO.scenes)
     shares = [Scenes(mixer, RECIPE_OF_TWO, lambda _: [], Group(rank, 2)) for rank in range(2)]
-    pupil = Pupil("conv-dense", RECIPE_OF_TWO, "cpu")
+    student = Student("conv-dense", RECIPE_OF_TWO, "cpu")
     for step in range(3):
         batches = [scenes[step] for scenes in shares]
         assert [len(audio) for audio, _, _ in batches] == [2, 2]
@@ -123,14 +123,14 @@ def test_two_processes_learn_what_one_does_that_sees_both_shares(
         for pcm, labels, heard in batches:
             audio = as_float(pcm)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16(audio)):
-                logits = pupil.network(audio)
+                logits = student.network(audio)
             losses.append(loss_of(logits.float(), labels, heard, RECIPE_OF_TWO))
-        pupil.learn(torch.stack(losses).mean(), step, ALONE)
+        student.learn(torch.stack(losses).mean(), step, ALONE)
     torch.set_num_threads(threads)
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         for which in ("network", "average"):
-            for name, tensor in pupil.state()[which].items():
+            for name, tensor in student.state()[which].items():
                 torch.testing.assert_close(found[which][name], tensor, atol=1e-6, rtol=1e-5)
 
 

@@ -18,10 +18,10 @@ from vad.errors import DataError, ParameterError
 if TYPE_CHECKING:
     from vad.nn import Architecture, Network
     from vad.teachers import Teacher
-    from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import Stage
     from vad.training.prepare import Cached
+    from vad.training.validation import Validation
 
 _console = Console(stderr=True)
 
@@ -35,8 +35,8 @@ class _Run:
     group: Group
     device: str
     workers: int
-    judge: Judge | None
-    judge_every: int
+    validate: Validation | None
+    validate_every: int
 
 
 def train(
@@ -65,16 +65,16 @@ def train(
     dev_noise: Annotated[
         list[str] | None, typer.Option(help="Noise packs, for 10, 5 and 0 dB.")
     ] = None,
-    judge_every: Annotated[int, typer.Option(min=1)] = 1000,
+    validate_every: Annotated[int, typer.Option(min=1)] = 1000,
 ) -> None:
     """Train a network; run again with the same folder to resume. torchrun spreads it over GPUs."""
     import torch
 
     from vad.inference.arrays import usable_device
-    from vad.training.judge import Judge
     from vad.training.parallel import Group
     from vad.training.plan import read_plan
     from vad.training.prepare import load_cache
+    from vad.training.validation import Validation
 
     torch.set_num_threads(threads)
     stages = read_plan(plan, steps=steps, seed=seed, stop_at=stop_at)
@@ -86,8 +86,8 @@ def train(
     try:
         device = usable_device(device)
         _prepare(data, cache, device, group)
-        judge = Judge(dev, dev_noise or []) if dev and group.leads else None
-        common = _Run(load_cache(cache), run, group, device, workers, judge, judge_every)
+        validate = Validation(dev, dev_noise or []) if dev and group.leads else None
+        common = _Run(load_cache(cache), run, group, device, workers, validate, validate_every)
         _train_all(stages, common, init or [], out)
     finally:
         group.leave()
@@ -176,8 +176,8 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
     with Bar(stage, trainer.step, _console if common.group.leads else None) as bar:
         networks = trainer.run(
             report=bar,
-            judge=common.judge,
-            judge_every=common.judge_every,
+            validate=common.validate,
+            validate_every=common.validate_every,
             stop_at=stage.stop_at,
         )
     for blend, other in zip(recipe.blends, others, strict=True):
@@ -228,7 +228,7 @@ def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) ->
 
 def _fitting(network: Network, stage: Stage) -> Network:
     from vad.nn import ARCHITECTURES
-    from vad.training.pupil import same_weights
+    from vad.training.student import same_weights
 
     wanted = stage.recipe.architectures
     if not any(same_weights(network.architecture, ARCHITECTURES[name]) for name in wanted):

@@ -13,7 +13,7 @@ from vad.training.effects import from_db
 from vad.training.labels import SPEECH
 from vad.training.recipe import SceneRecipe
 from vad.training.rooms import Rooms
-from vad.training.talk import SLOTS, Talk
+from vad.training.utterances import SLOTS, Utterances
 
 TALKERS = 7  # of babble: nobody's words can be made out
 LONGEST_EFFECT = 300  # frames
@@ -25,7 +25,7 @@ class Background:
     Args:
         noise, music: their clips; either may be missing.
         bursts: clips of laughs, breaths and the like; may be missing.
-        talk: the voices of babble and of far talk.
+        utterances: the voices of babble and of far talk.
         rooms: where some of it is played.
         recipe: how to mix.
     """
@@ -35,12 +35,12 @@ class Background:
         noise: Bank | None,
         music: Bank | None,
         bursts: Bank | None,
-        talk: Talk,
+        utterances: Utterances,
         rooms: Rooms,
         recipe: SceneRecipe,
     ) -> None:
         self.noise, self.music, self.bursts = noise, music, bursts
-        self.talk, self.rooms, self.recipe = talk, rooms, recipe
+        self.utterances, self.rooms, self.recipe = utterances, rooms, recipe
 
     def draw(self, draw: Draw, level: Tensor, labels: Tensor, lone: Tensor) -> Tensor:
         """[rows, samples] to add to the speech.
@@ -93,7 +93,7 @@ class Background:
             sound = effects.chirps(n, frames, draw)
         else:
             sound = effects.at_unit_power(
-                effects.in_rooms(self.talk.lay(draw, n)[0], effects.simulated_rooms(n, draw))
+                effects.in_rooms(self.utterances.lay(draw, n)[0], effects.simulated_rooms(n, draw))
             )
         gain = from_db(-draw.uniform(n, 1, low=under[0], high=under[1])) * level[rows].sqrt()
         bed.index_add_(0, rows, sound * gain)
@@ -172,6 +172,6 @@ class Background:
 
     def _babble(self, draw: Draw, count: int) -> Tensor:
         """Many talkers at once, from afar."""
-        crowd = self.talk.lay(draw, TALKERS * count)[0].view(count, TALKERS, -1).sum(1)
+        crowd = self.utterances.lay(draw, TALKERS * count)[0].view(count, TALKERS, -1).sum(1)
         far = effects.in_rooms(crowd, effects.simulated_rooms(count, draw))
         return effects.at_unit_power(far)

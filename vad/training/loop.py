@@ -28,9 +28,9 @@ from vad.training.labels import IGNORE, SPEECH
 from vad.training.logbook import Logbook
 from vad.training.mixing import Mixer
 from vad.training.parallel import ALONE, Group
-from vad.training.pupil import Pupil
 from vad.training.recipe import Recipe
 from vad.training.repeats import Batch, oldest, repeated
+from vad.training.student import Student
 from vad.training.teacher import UNTAUGHT, hints
 
 Scores = dict[str, float]
@@ -126,13 +126,13 @@ class Trainer:
         mixer: where scenes come from.
         folder: for checkpoint and logs; a checkpoint there is resumed.
         device: `cpu`, `cuda`, …
-        init: networks to start from; each pupil takes the last of its architecture, if any.
+        init: networks to start from; each student takes the last of its architecture, if any.
         teach: makes the teachers on a device.
         workers: processes that mix, on the mixer's device; with 0 this one does, between steps.
         group: the processes among which each batch is divided.
 
     Attributes:
-        pupils: one for each of the recipe's architectures, all learning from the same scenes.
+        students: one for each of the recipe's architectures, all learning from the same scenes.
 
     Raises:
         DataError: the folder's checkpoint is damaged or belongs to another recipe.
@@ -154,7 +154,7 @@ class Trainer:
         self.mixer, self.group, self.step = mixer, group, 0
         self.scenes = Scenes(mixer, recipe, teach, group)
         latest = {network.architecture.name: network for network in init}
-        self.pupils = [Pupil(n, recipe, device, latest.get(n)) for n in recipe.architectures]
+        self.students = [Student(n, recipe, device, latest.get(n)) for n in recipe.architectures]
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.is_file():
             self._resume()
@@ -167,17 +167,18 @@ class Trainer:
         self,
         *,
         report: Report,
-        judge: Callable[[Network], Scores] | None = None,
-        judge_every: int = 1000,
+        validate: Callable[[Network], Scores] | None = None,
+        validate_every: int = 1000,
         save_every: int = 250,
         stop_at: int | None = None,
     ) -> list[Network]:
         """Train to the recipe's end (or `stop_at`) and give the averaged networks.
 
         Args:
-            report: called after each step; `loss` is the first pupil's, `loss.tiny` that of
+            report: called after each step; `loss` is the first student's, `loss.tiny` that of
                 another.
-            judge: scores the first averaged network, every `judge_every` steps and at the end.
+            validate: scores the first averaged network, each `validate_every` steps and at the
+                end.
             save_every: steps between checkpoints.
             stop_at: leave off after this step, with a checkpoint.
         """
@@ -192,8 +193,8 @@ class Trainer:
                 continue
             done = self.step == last
             scores = None
-            if judge and (done or self.step % judge_every == 0):
-                scores = judge(self.pupils[0].average)
+            if validate and (done or self.step % validate_every == 0):
+                scores = validate(self.students[0].average)
             report(self.step, losses, rate, scores)
             logbook.step(self.step, {**losses, "rate": rate}, scores)
             if done or self.step % save_every == 0:
@@ -201,14 +202,14 @@ class Trainer:
         if logbook:
             logbook.close()
         self.group.wait()
-        return [pupil.result() for pupil in self.pupils]
+        return [student.result() for student in self.students]
 
     def save(self) -> None:
         """Write the checkpoint; the old one stays until the new one is whole."""
         data = {
             "step": self.step,
             "recipe": self.recipe.to_dict(),
-            "pupils": [pupil.state() for pupil in self.pupils],
+            "pupils": [student.state() for student in self.students],
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(data, partial)
@@ -230,8 +231,8 @@ class Trainer:
                 f"{self.checkpoint} belongs to another recipe: use another folder, or its recipe"
             )
         self.step = data["step"]
-        for pupil, state in zip(self.pupils, data["pupils"], strict=True):
-            pupil.restore(state)
+        for student, state in zip(self.students, data["pupils"], strict=True):
+            student.restore(state)
 
     def _batches(self, last: int) -> Iterator[Batch]:
         repeats = self.recipe.repeats
@@ -264,13 +265,13 @@ class Trainer:
     def _update(self, audio: Tensor, labels: Tensor, heard: Tensor) -> dict[str, float]:
         kind, audio = self.device.split(":")[0], as_float(audio)
         losses: dict[str, Tensor] = {}
-        for pupil in self.pupils:
-            pupil.network.train()
+        for student in self.students:
+            student.network.train()
             with torch.autocast(kind, torch.bfloat16, enabled=fast_bf16(audio)):
-                logits = pupil.network(audio)
+                logits = student.network(audio)
             loss = loss_of(logits.float(), labels, heard, self.recipe)
-            pupil.learn(loss, self.step, self.group)
-            name = "loss" if pupil is self.pupils[0] else f"loss.{pupil.name}"
+            student.learn(loss, self.step, self.group)
+            name = "loss" if student is self.students[0] else f"loss.{student.name}"
             losses[name] = loss.detach()
         self.step += 1
         return {name: float(loss) for name, loss in losses.items()}

@@ -24,7 +24,7 @@ from vad.training.meetings import Meetings
 from vad.training.prepare import Cached
 from vad.training.recipe import SceneRecipe
 from vad.training.rooms import Rooms
-from vad.training.talk import SPEECH_DBFS, Talk
+from vad.training.utterances import SPEECH_DBFS, Utterances
 
 
 class Mixer:
@@ -52,11 +52,11 @@ class Mixer:
         noise, music = (Bank.of(corpora, kind, *chosen) for kind in ("noise", "music"))
         if speech is None or not (noise or music):
             raise DataError("training needs at least one speech and one noise or music corpus")
-        self.talk = Talk(speech, self.recipe)
+        self.utterances = Utterances(speech, self.recipe)
         self.rooms = Rooms(corpora, self.recipe.measured_room, self.device)
         some = [corpus for corpus in corpora if corpus.name in self.recipe.bursts_of]
         bursts = Bank.of(some, "noise", *chosen)
-        self.background = Background(noise, music, bursts, self.talk, self.rooms, self.recipe)
+        self.background = Background(noise, music, bursts, self.utterances, self.rooms, self.recipe)
         self.meetings = Meetings(speech, self.rooms, self.recipe)
 
     def __reduce__(self) -> tuple[type[Mixer], tuple[Any, ...]]:
@@ -72,7 +72,7 @@ class Mixer:
         r = self.recipe
         speaks = ~draw.chance(count, p=r.without_speech)
         lone = draw.chance(count, p=r.lone) & speaks
-        speech, labels = self.talk.lay(draw, count, lone)
+        speech, labels = self.utterances.lay(draw, count, lone)
         speech *= speaks[:, None]
         labels = torch.where(speaks[:, None], labels, NON_SPEECH)
         dry = effects.frame_power(speech)

@@ -39,7 +39,7 @@ def same_weights(one: Architecture, other: Architecture) -> bool:
     return (one.name, one.delay) == (other.name, other.delay) and layers[0] == layers[1]
 
 
-class Pupil:
+class Student:
     """A network that learns.
 
     Args:

@@ -48,7 +48,7 @@ def test_muon_moves_hidden_weights_in_all_directions_alike(
         # Of so many scenes that the gradient has as many directions as a layer has.
         recipe = replace(TINY, steps=1, batch=8, muon=muon, weight_decay=0.0)
         trainer = Trainer(recipe, Mixer(cache, TINY.scenes), tmp_path / str(muon), workers=0)
-        matrices = [p for p in trainer.pupils[0].network.parameters() if p.ndim > 1]
+        matrices = [p for p in trainer.students[0].network.parameters() if p.ndim > 1]
         before = [p.detach().clone() for p in matrices]
         trainer.run(report=quiet)
         pairs = zip(matrices, before, strict=True)

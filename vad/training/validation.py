@@ -18,7 +18,7 @@ SNRS_DB = (10.0, 5.0, 0.0)
 SMALL_MINUTES = 1.5  # shorter sets count as one in the mean: each is an anecdote
 
 
-class Judge:
+class Validation:
     """Scores the averaged network on development sets, never on training data.
 
     Args:

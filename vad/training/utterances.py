@@ -16,7 +16,7 @@ SLOTS = 12
 SPEECH_DBFS = -20.0  # what speech is mixed at, before the scene gets its level
 
 
-class Talk:
+class Utterances:
     """Lays talkers' clips into rows.
 
     Args:
