@@ -65,7 +65,7 @@ def test_a_bias_moves_every_output() -> None:
     ("lines", "what"),
     [
         ('network = "tiny"\nof = "x"\nshare = 0.5', "none of this recipe's networks"),
-        ('network = "base"\nof = "x"', "needs network, of and share"),
+        ('network = "base"\nof = "x"', r"blends\.0\.share is missing"),
         ('network = "base"\nof = "x"\nshare = 0.5\nmore = 1', "unknown key 'more'"),
     ],
 )

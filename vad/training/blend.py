@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from vad.nn import Network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Blend:
     """What becomes of a stage's network at its end.
 
@@ -29,8 +31,8 @@ class Blend:
 
     network: str
     of: str
-    share: float
-    refresh: int = 0
+    share: Annotated[float, Field(ge=0, le=1)]
+    refresh: Annotated[int, Field(ge=0)] = 0
     bias: float = 0.0
 
 

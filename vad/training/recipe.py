@@ -2,66 +2,114 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from vad.errors import DataError
 from vad.nn.architectures import ARCHITECTURES
-from vad.training import values
 from vad.training.blend import Blend
 
 
-@dataclass(frozen=True)
+def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
+    if list(values) != sorted(values):
+        raise PydanticCustomError("order", "Numbers should rise")
+    return values
+
+
+def _held_out(rule: str) -> str:
+    """As `vad.training.bank.held_out` reads it."""
+    if not _HELD_OUT.fullmatch(rule):
+        forms = '"corpus", "corpus:group", ":group", "corpus%7" or "corpus:%7"'
+        raise PydanticCustomError("held_out", "Input should be " + forms)
+    return rule
+
+
+_HELD_OUT = re.compile(
+    r"[^:%]+|[^:%]+:%[1-9][0-9]*|[^:%]*%[1-9][0-9]*(:.+)?|[^:%]*:[^%]+", re.DOTALL
+)
+Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+# Whole numbers that generators of random numbers take.
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+FromZero = Annotated[int, Field(ge=0, lt=2**63)]
+HeldOut = Annotated[str, AfterValidator(_held_out)]
+Boost = Annotated[
+    tuple[tuple[str, Positive], ...],
+    BeforeValidator(lambda value: tuple(value.items()) if isinstance(value, dict) else value),
+]
+_CHECKED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class SceneRecipe:
     """How scenes are made; probabilities are of a scene unless said otherwise."""
 
-    seconds: float = 6.0
-    without_speech: float = 0.25
-    noise: float = 0.42
-    music: float = 0.24
-    noise_and_music: float = 0.12
-    coloured: float = 0.12  # what is left has no background at all
-    shaped: float = 0.0  # of coloured noises: with hills and gaps in their spectrum, and swelling
-    layered: float = 0.0  # of the scenes with a background: another noise comes and goes over it
-    snr_db: tuple[float, float, float] = (-8.0, 4.0, 40.0)  # triangular: low, mode, high
-    lone: float = 0.0  # of the scenes with speech: one utterance in a quiet place, no more
-    speech_spread_db: float = 6.0  # of each utterance around the scene's speech level
-    room: float = 0.5
-    measured_room: float = 0.35  # of the rooms
-    varied: float = 0.0  # of pieces of noise and music: played faster, slower or backwards
-    narrow_band: float = 0.25
-    mu_law: float = 0.4  # of the narrow-band scenes
-    effects_over: float = 0.25  # coughs, doors, clicks between and over the words
-    babble: float = 0.06
-    far_talk: float = 0.08  # quiet talk that nobody would label
-    notes: float = 0.0  # beeps and melodies made up
-    chirps: float = 0.0  # birds, made up
-    hum: float = 0.05
-    packet_loss: float = 0.04
-    clipped: float = 0.05
-    offset: float = 0.03  # a constant, as cheap converters add
-    speed: float = 0.35  # of the utterances: resampled by ±12 %, pitch and all
-    level_db: tuple[float, float] = (-45.0, 0.0)  # of the scene's peak
+    seconds: Annotated[float, Field(ge=0.1, le=60)] = 6.0
+    without_speech: Share = 0.25
+    noise: Share = 0.42
+    music: Share = 0.24
+    noise_and_music: Share = 0.12
+    coloured: Share = 0.12  # what is left has no background at all
+    shaped: Share = 0.0  # of coloured noises: with hills and gaps in their spectrum, and swelling
+    layered: Share = 0.0  # of the scenes with a background: another noise comes and goes over it
+    # Triangular: low, mode, high.
+    snr_db: Annotated[tuple[float, float, float], AfterValidator(_rising)] = (-8.0, 4.0, 40.0)
+    lone: Share = 0.0  # of the scenes with speech: one utterance in a quiet place, no more
+    speech_spread_db: NotNegative = 6.0  # of each utterance around the scene's speech level
+    room: Share = 0.5
+    measured_room: Share = 0.35  # of the rooms
+    varied: Share = 0.0  # of pieces of noise and music: played faster, slower or backwards
+    narrow_band: Share = 0.25
+    mu_law: Share = 0.4  # of the narrow-band scenes
+    effects_over: Share = 0.25  # coughs, doors, clicks between and over the words
+    babble: Share = 0.06
+    far_talk: Share = 0.08  # quiet talk that nobody would label
+    notes: Share = 0.0  # beeps and melodies made up
+    chirps: Share = 0.0  # birds, made up
+    hum: Share = 0.05
+    packet_loss: Share = 0.04
+    clipped: Share = 0.05
+    offset: Share = 0.03  # a constant, as cheap converters add
+    speed: Share = 0.35  # of the utterances: resampled by ±12 %, pitch and all
+    level_db: Annotated[tuple[float, Annotated[float, Field(le=0)]], AfterValidator(_rising)] = (
+        -45.0,
+        0.0,
+    )  # of the scene's peak
     # Of the scenes with speech: two to five people talk, each at a level and a distance of their
     # own (see `vad.training.meetings`).
-    meetings: float = 0.0
-    bursts: float = 0.0  # laughs, breaths, coughs between the words, from these corpora of noise
+    meetings: Share = 0.0
+    bursts: Share = 0.0  # laughs, breaths, coughs between the words, from these corpora of noise
     bursts_of: tuple[str, ...] = ()
-    agc: float = 0.0  # the level follows the sound, as conference systems have it
+    agc: Share = 0.0  # the level follows the sound, as conference systems have it
     # Frames of speech below these are neither speech nor silence to a listener: not judged.
     inaudible_dbfs: float = -64.0
     masked_db: float = -14.0
     # Pauses of at most so many ms, where the background is less than so far below the speech, are
     # not judged either: a weak consonant would be drowned as well, and who could tell which it is?
-    bridged_ms: int = 0
+    bridged_ms: FromZero = 0
     bridged_db: float = 12.0
-    boost: tuple[tuple[str, float], ...] = ()  # (corpus, how much more often than its size says)
-    held_out: tuple[str, ...] = ()  # as `vad.training.bank.held_out` reads them
+    boost: Boost = ()  # (corpus, how much more often than its size says)
+    held_out: tuple[HeldOut, ...] = ()  # as `vad.training.bank.held_out` reads them
 
     def __post_init__(self) -> None:
-        values.check(self, values.SCENES)
+        if self.snr_db[0] == self.snr_db[2]:
+            raise DataError("snr_db: the highest must exceed the lowest")
         if self.noise + self.music + self.noise_and_music + self.coloured > 1 + 1e-9:
             raise DataError("noise, music, noise_and_music and coloured are more than 1 together")
 
@@ -70,7 +118,7 @@ class SceneRecipe:
         return round(self.seconds * 100)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Recipe:
     """Hyper-parameters of one stage.
 
@@ -119,31 +167,30 @@ class Recipe:
 
     architecture: str = "base"
     beside: tuple[str, ...] = ()
-    steps: int = 10_000
-    batch: int = 16
-    repeats: int = 0
-    peak_rate: float = 2e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    muon: float = 0.0
-    clip: float = 1.0
-    ema: float = 0.999
-    lag: int = 0
-    keep: float = 0.0
-    worst_tenth: float = 0.5
-    teacher: float = 0.0
-    teacher_in_pauses: float | None = None
+    steps: Count = 10_000
+    batch: Count = 16
+    repeats: FromZero = 0
+    peak_rate: Positive = 2e-3
+    warmup: Share = 0.1
+    weight_decay: NotNegative = 0.01
+    muon: NotNegative = 0.0
+    clip: Positive = 1.0
+    ema: Share = 0.999
+    lag: FromZero = 0
+    keep: Share = 0.0
+    worst_tenth: NotNegative = 0.5
+    teacher: Share = 0.0
+    teacher_in_pauses: Share | None = None
     teachers: tuple[str, ...] = ("silero", "firered")
-    taught: float = 0.6
+    taught: Share = 0.6
     arbiter: str = ""
     blends: tuple[Blend, ...] = ()
-    calibrate: int = 0
-    smoothing: float = 0.01
-    seed: int = 1
+    calibrate: FromZero = 0
+    smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
+    seed: FromZero = 1
     scenes: SceneRecipe = field(default_factory=SceneRecipe)
 
     def __post_init__(self) -> None:
-        values.check(self, values.RECIPE)
         for name in self.architectures:
             if name not in ARCHITECTURES:
                 known = ", ".join(ARCHITECTURES)
@@ -151,7 +198,6 @@ class Recipe:
         if len(set(self.architectures)) <= len(self.beside):
             raise DataError("architecture and beside name a network twice")
         for blend in self.blends:
-            values.check(blend, values.BLEND, "blends: ")
             if blend.network not in self.architectures:
                 raise DataError(f"blends: {blend.network!r} is none of this recipe's networks")
         if self.lag + self.repeats >= self.scenes.frames:  # each repeat leaves one frame out
@@ -175,22 +221,15 @@ class Recipe:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:  # not TOML, or not UTF-8
             raise DataError(f"{path}: {error}") from error
-        scenes = _table(path, data.pop("scenes", {}))
+        scenes = data.get("scenes", {})
         data |= {name: value for name, value in overrides.items() if value is not None}
-        scenes |= _table(path, data.pop("scenes", {}))
-        _known(path, data, cls)
-        _known(path, scenes, SceneRecipe)
-        for name, value in scenes.items():
-            if (name == "boost") != isinstance(value, dict):
-                raise DataError(f"{path}: {name} is {'a' if name == 'boost' else 'no'} table")
-            if isinstance(value, dict):
-                scenes[name] = tuple(value.items())
-            elif isinstance(value, list):
-                scenes[name] = tuple(value)
-        data["blends"] = _blends(path, data.get("blends", []))
-        data = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
+        if isinstance(scenes, dict) and isinstance(data.get("scenes"), dict):
+            data["scenes"] = scenes | data["scenes"]
         try:
-            return cls(**data, scenes=SceneRecipe(**scenes))
+            # From JSON, whose lists may be tuples even where types are strict.
+            return TypeAdapter(cls).validate_json(json.dumps(data, default=str))
+        except ValidationError as error:
+            raise DataError(f"{path}: {_told(error.errors()[0])}") from None
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -208,25 +247,16 @@ class Recipe:
         return self.peak_rate * (0.001 + 0.999 * (1 + cos(pi * done)) / 2)
 
 
-def _table(path: Path, scenes: Any) -> dict[str, Any]:
-    if not isinstance(scenes, dict):
-        raise DataError(f"{path}: scenes must be a table")
-    return scenes
-
-
-def _blends(path: Path, rows: Any) -> list[Blend]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: blends must be tables")
-    for row in rows:
-        _known(path, row, Blend)
-    try:
-        return [Blend(**row) for row in rows]
-    except TypeError:
-        raise DataError(f"{path}: a blend needs network, of and share") from None
-
-
-def _known(path: Path, data: dict[str, Any], kind: type) -> None:
-    known = {f.name for f in fields(kind)}
-    for name in data:
-        if name not in known:
-            raise DataError(f"{path}: unknown key {name!r}; known are {', '.join(sorted(known))}")
+def _told(error: ErrorDetails) -> str:
+    """What is wrong, and with which key."""
+    *where, name = error["loc"]
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "unexpected_keyword_argument":
+        kind = {"scenes": SceneRecipe, "blends": Blend}.get(str(where[0]) if where else "", Recipe)
+        known = ", ".join(sorted(each.name for each in fields(kind)))
+        return f"unknown key {name!r}; known are {known}"
+    if error["type"] == "dataclass_type":
+        return f"{place} must be a table"
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    return f"{place}: {error['msg']}, not {error['input']!r}"
