@@ -139,7 +139,7 @@ class Quota:
         return Ticket((*held, (self._all, place)))
 
     def _at(self, address: str) -> Places:
-        """Those of an address; addresses that hold none are forgotten."""
+        """The places of an address; addresses that hold none are forgotten."""
         if address not in self._of_address:
             self._of_address = {a: p for a, p in self._of_address.items() if p.taken}
             name = sha256(address.encode()).hexdigest()[:16]

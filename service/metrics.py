@@ -76,7 +76,7 @@ class Metrics:
         return Histogram(f"convad_{name}", help, labels, buckets=buckets, registry=self.registry)
 
     def _gauge(self, name: str, help: str) -> Gauge:
-        """Of living processes, and the sum of them."""
+        """A gauge whose value is the sum over all living processes."""
         return Gauge(f"convad_{name}", help, registry=self.registry, multiprocess_mode="livesum")
 
     def render(self) -> bytes:

@@ -64,7 +64,7 @@ class Feed(Generic[T]):
             await self._task
 
     def items(self) -> AsyncIterator[T]:
-        """As they become final."""
+        """Yields the items as they become final."""
         return aiter(self._relay)
 
     async def result(self) -> Segments:

@@ -45,7 +45,7 @@ class Overheard:
         self._decoder, self._heard = decoder, heard
 
     def blocks(self) -> Iterator[Samples]:
-        """As the decoder's."""
+        """Yields the decoder's blocks."""
         for block in self._decoder.blocks():
             self._heard(block)
             yield block
@@ -193,7 +193,7 @@ class FileJob:
         tracing.span("inference", self._began + decode, inference, self._parent)
 
     def run(self) -> Segments:
-        """All of the above at once."""
+        """Opens the file, takes all steps and gives the result."""
         try:
             self.open()
             while self.step() is not None:

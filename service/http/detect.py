@@ -195,7 +195,7 @@ class Work:
 
 
 def _dumps(value: dict[str, Any]) -> str:
-    """As `json.dumps`, which lets no other thread run before hours of probabilities are text."""
+    """Writes JSON piece by piece: `json.dumps` keeps all other threads waiting until it is done."""
     text = StringIO()
     for part in json.JSONEncoder().iterencode(value):
         text.write(part)

@@ -47,7 +47,7 @@ def _ranges(accept: str) -> dict[str, float]:
 
 
 def _quality(media_type: str, ranges: dict[str, float]) -> float:
-    """That of the most specific range."""
+    """The quality of the most specific range that matches."""
     family = media_type.partition("/")[0]
     matching = (ranges.get(key) for key in (media_type, f"{family}/*", "*/*"))
     return next((quality for quality in matching if quality is not None), 0.0)

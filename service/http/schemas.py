@@ -159,6 +159,6 @@ class Version(BaseModel):
 
 
 class Health(BaseModel):
-    """That the server lives, and in which phase."""
+    """Says that the server lives, and in which phase."""
 
     status: str

@@ -448,7 +448,7 @@ class Connection(ABC, Generic[MessageT]):
 
     @abstractmethod
     def _error_code(self, message: MessageT) -> str | None:
-        """Of an error, for the metrics; None for all else."""
+        """The code of an error, for the metrics; None for all else."""
 
     @abstractmethod
     def _record(self, message: MessageT) -> dict[str, Any] | None:

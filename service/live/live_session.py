@@ -62,7 +62,7 @@ class LiveSession(Protocol[MessageT]):
 
     @property
     def bytes_per_second(self) -> int:
-        """Of audio as it comes."""
+        """How many bytes a second of incoming audio has."""
         ...
 
     def feed(self, data: bytes) -> Pushes:

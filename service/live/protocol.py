@@ -97,17 +97,17 @@ class StreamLimits:
 
     @property
     def told(self) -> dict[str, Any]:
-        """As `session.created` has it."""
+        """The limits that `session.created` tells a client."""
         return {name: value for name, value in vars(self).items() if name != "max_append_bytes"}
 
     @property
     def max_event_bytes(self) -> int:
-        """Of one message of the Realtime protocol, whose audio is in base64 among other things."""
+        """The most bytes of one message of the Realtime protocol, whose audio is in base64."""
         return max(self.max_message_bytes, 4 * (self.max_append_bytes + 2) // 3 + EVENT_BYTES)
 
     @classmethod
     def of(cls, settings: Settings) -> StreamLimits:
-        """Those that an operator has set."""
+        """The limits that an operator has set."""
         return cls(
             settings.max_message_bytes,
             settings.stream_idle_s,

@@ -22,7 +22,7 @@ class StreamConnection(Connection[ServerMessage]):
         return self._own
 
     async def _authenticate(self) -> int | None:
-        """As the base, but a client that can't set the header may send its key in a message."""
+        """Checks the key; a client that can't set the header may send it in a message."""
         keys, session = self._service.keys, self._own
         if not keys or bearer(self._websocket) is not None:
             return await super()._authenticate()

@@ -120,7 +120,7 @@ async def _one_file(
 
     Raises:
         InvalidFields: there are several files, or a field is wrong.
-        And as `receive`.
+        ServiceError: whatever else receiving the body raises; see `receive`.
     """
     service: Service = request.app.state.service
     service.check_ready()
@@ -167,7 +167,7 @@ async def _lines(
 
 
 async def _chunks(resources: AsyncExitStack, file: IO[bytes]) -> AsyncGenerator[bytes]:
-    """Nothing, then the file from where it stands."""
+    """Yields an empty chunk, then the file from where it stands."""
     async with resources:
         yield b""
         while chunk := file.read(_CHUNK):

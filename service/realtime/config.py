@@ -58,7 +58,7 @@ class ServerVad:
     silence_duration_ms: int = OPENAI.min_silence_duration_ms
 
     def changes(self) -> dict[str, float]:
-        """The same as changes to `OPENAI`."""
+        """These parameters as changes to the preset `openai`."""
         return {
             "threshold": self.threshold,
             "start_pad_ms": self.prefix_padding_ms,
@@ -68,7 +68,7 @@ class ServerVad:
         }
 
     def segmentation(self) -> Segmentation:
-        """The same for a detector."""
+        """These parameters as a detector takes them."""
         return OPENAI.updated(**self.changes())
 
 

@@ -204,7 +204,7 @@ def validated(model: type[ModelT], values: Mapping[str, Any], *where: str) -> Mo
 
 
 def _fields(values: Mapping[str, Any]) -> int:
-    """Of an object and of those in it, lists aside; no more are counted than may be."""
+    """Counts the fields of an object and of those in it, lists aside, up to what may be."""
     found, left = 0, [values]
     while left and found <= MAX_FIELDS:
         each = left.pop()

@@ -39,7 +39,7 @@ class RealtimeConnection(Connection[ServerEvent]):
         return SUBPROTOCOL if SUBPROTOCOL in self._offered else None
 
     async def _authenticate(self) -> int | None:
-        """As the base, but a browser may give its key as a subprotocol."""
+        """Checks the key; a browser, which can't set headers, may give it as a subprotocol."""
         keys = self._service.keys
         given = [name for name in self._offered if name.startswith(KEY_PREFIX)]
         if keys and given and bearer(self._websocket) is None:

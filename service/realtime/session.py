@@ -150,7 +150,7 @@ class RealtimeSession:
 
     @property
     def bytes_per_second(self) -> int:
-        """Of audio as it comes."""
+        """How many bytes a second of incoming audio has."""
         return self._buffer.format.sample_rate * self._buffer.format.sample_bytes
 
     def feed(self, data: bytes) -> Pushes:

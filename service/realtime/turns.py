@@ -30,7 +30,7 @@ class InputBuffer:
 
     @property
     def end_ms(self) -> int:
-        """All audio ever appended."""
+        """How much audio was ever appended, in milliseconds."""
         return samples_to_ms(self._ticks, TICKS)
 
     @property
@@ -90,11 +90,11 @@ class Turns:
         return self._stream.signal
 
     def feed(self, data: bytes) -> Audio:
-        """As `Stream.feed`."""
+        """Takes bytes and gives audio for the network; see `Stream.feed`."""
         return self._stream.feed(data)
 
     def take(self, probabilities: Frames) -> list[Event]:
-        """As `Stream.take`."""
+        """Gives the events that come of probabilities; see `Stream.take`."""
         return self._told(self._stream.take(probabilities))
 
     def flush(self) -> list[Event]:

@@ -59,7 +59,7 @@ def check_rate(param: str, value: object) -> int:
 
 
 def check_declared_rate(sample_rate: object) -> int:
-    """As `check_rate`, for the parameter `sample_rate`."""
+    """Checks a sample rate that a caller gave as `sample_rate`; see `check_rate`."""
     return check_rate("sample_rate", sample_rate)
 
 

@@ -197,7 +197,7 @@ class RemoteDecoder:
 
         Raises:
             AudioTooLong: they are more than `audio_seconds`.
-            And as the class.
+            Exception: whatever else opening it raises; see the class.
         """
         limits = self._limits
         samples = received = 0

@@ -161,7 +161,7 @@ class AsyncClient:
         sample_rate: int | None = None,
         **params: Unpack[FileParams],
     ) -> Detection:
-        """As `Client.detect`."""
+        """Finds where people speak in a file; takes and raises what `Client.detect` does."""
         upload = Upload(audio)
         async with self._answered(upload, file_query(sample_rate, "json", params)) as response:
             return parse_detection((await response.aread()).decode(), upload.name)
@@ -172,7 +172,7 @@ class AsyncClient:
         sample_rate: int | None = None,
         **params: Unpack[FileParams],
     ) -> AsyncSegmentIterator:
-        """As `Client.iter_segments`, for `async for`."""
+        """Gives each segment once it is final, for `async for`; see `Client.iter_segments`."""
         upload = Upload(audio)
         lines = self._lines(upload, file_query(sample_rate, "ndjson", params))
         return AsyncSegmentIterator(lines, upload.name)
@@ -184,7 +184,7 @@ class AsyncClient:
         reconnect: bool = False,
         **params: Unpack[StreamParams],
     ) -> AsyncStream:
-        """As `Client.stream`, for `async with`."""
+        """Opens a live stream of mono audio with `async with`; see `Client.stream`."""
         return AsyncStream(stream_query(sample_rate, params), self._config.stream(reconnect))
 
     async def aclose(self) -> None:

@@ -178,7 +178,8 @@ class AsyncStream:
         """The events that have arrived, without waiting.
 
         Raises:
-            As the iteration does; events that came before an error are returned before it.
+            StreamLost, Refused: in the place of the events that would follow; those that came
+                before are returned first.
         """
         return self._inbox.poll()
 

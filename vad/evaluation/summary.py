@@ -197,7 +197,7 @@ def group_results(
 
 
 def recalls(tally: Tally) -> tuple[Recall, ...]:
-    """Of utterances shorter than each of `SHORT`."""
+    """How many utterances shorter than each of `SHORT` were found."""
     every = [
         utterance_hits(scores, labels, THRESHOLD)
         for scores, labels in zip(tally.scores, tally.labels, strict=True)

@@ -243,7 +243,7 @@ def _say_that_a_gpu_idles() -> None:
 
 
 def cores() -> int:
-    """That this process may run on."""
+    """How many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

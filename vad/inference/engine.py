@@ -148,7 +148,7 @@ class Engine:
         return self.push_many([(signal, audio)])[0]
 
     def push_many(self, pushes: Sequence[tuple[Signal, Audio]]) -> list[Frames]:
-        """As `push` of each, in batches over the signals.
+        """Pushes audio of several signals, which share batches of the network.
 
         If anything fails, no signal has moved.
 
@@ -338,7 +338,7 @@ class Engine:
 
 
 def _by_signal(found: list[Frames], steps: list[int]) -> list[Frames]:
-    """Of each signal what was found at its steps."""
+    """Joins what was found at each step into the frames of each signal."""
     return [
         np.concatenate([values[i] for values in found[:count]]) for i, count in enumerate(steps)
     ]

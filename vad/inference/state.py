@@ -210,7 +210,7 @@ class _Group:
         self._writes = np.concatenate([writes for _, writes in tables])
 
     def look_up(self, at: Index, slots: Index) -> Iterator[tuple[int, Index, Index]]:
-        """Of each convolution the rows read, [outputs · batch · kernel], and written."""
+        """Gives each convolution's rows: those read, [outputs · batch · kernel], and written."""
         rows = (at * self._shape.inputs % self._lengths + self._starts).ravel()
         base = (slots * self._lengths)[:, :, None]
         shape = (*base.shape[:2], -1)

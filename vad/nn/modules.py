@@ -53,7 +53,7 @@ class Network(nn.Module):
 
 
 class Layer(nn.Module):
-    """Any layer: its operations, upon the tensors as they are now."""
+    """A layer that runs its own operations upon its tensors as they are now."""
 
     def __init__(self, layer: spec.Layer) -> None:
         super().__init__()

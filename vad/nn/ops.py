@@ -145,7 +145,7 @@ def receptive_field(ops: Sequence[Op], outputs: int = 1) -> int:
 
 
 def multiply_adds(ops: Sequence[Op], outputs: int = 1) -> int:
-    """Those of the convolutions, for so many outputs."""
+    """How many multiply-adds the convolutions take for so many outputs."""
     each = outputs_of_each(ops, outputs)
     return sum(math.prod(conv.weight.shape) * own for conv, own in each)
 

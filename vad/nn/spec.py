@@ -71,7 +71,7 @@ class Layer:
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """As in `config.json`; arguments that are their default are left out."""
+        """The entry of `config.json` that describes this layer; defaults are left out."""
         own = {field: getattr(self, field.name) for field in fields(self)}
         told = {field.name: value for field, value in own.items() if value != field.default}
         return {"type": self.type, **told}
@@ -418,7 +418,7 @@ class Architecture:
 
     @property
     def body(self) -> Body:
-        """Its layers as one."""
+        """All layers of the network, as one block."""
         return Body(self.layers)
 
     @cached_property
@@ -467,13 +467,13 @@ class Architecture:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the tensors that its weights hold."""
+        """The shape of each tensor that the weights hold, by name."""
         learned = {name: each.shape for name, each in self.body.parameters().items()}
         found = learned | self.body.statistics()
         return {f"body.{name}": shape for name, shape in found.items()}
 
     def ops(self, weights: Tensors) -> list[Op]:
-        """From samples to logits, given tensors of these `shapes`."""
+        """The operations that lead from samples to logits, given tensors of these `shapes`."""
         own = {name.removeprefix("body."): tensor for name, tensor in weights.items()}
         return self.body.ops(own | self.body.constants())
 

@@ -27,7 +27,7 @@ class Draw:
         return made * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
-        """Of mean 0 and variance 1."""
+        """Draws normal numbers of mean 0 and variance 1."""
         return torch.randn(shape, generator=self.generator, device=self.device)
 
     def exponential(self, *shape: int, mean: float) -> Tensor:

@@ -40,7 +40,7 @@ class Rooms:
 
 
 def _responses(corpus: Cached) -> list[Tensor]:
-    """Those of a corpus, [1 s] each, from the loudest sample on: the direct sound."""
+    """A corpus's impulse responses, [1 s] each, from the loudest sample, the direct sound, on."""
     found = []
     for row in corpus.clips:
         first, count = int(row["frame"]), int(row["frames"])  # type: ignore[call-overload]
