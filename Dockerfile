@@ -7,6 +7,9 @@
 #
 # Every package is held to its hash by requirements.lock or its like, which tools/lock.sh exports
 # from uv.lock.
+#
+# BASE is a tag here, so that a build has Debian's security updates; name it by its digest,
+# `--build-arg BASE=debian@sha256:…`, for the same base each time, as .github/workflows/image.yaml does.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -34,6 +37,7 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d /dist \
     && pip --python /opt/convad/bin/python install --no-deps --no-index /dist/*.whl
 
 FROM ${BASE}
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="convad" \
@@ -41,7 +45,7 @@ LABEL org.opencontainers.image.title="convad" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
+      org.opencontainers.image.base.name="docker.io/library/${BASE}"
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 tini \

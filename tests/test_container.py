@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -92,6 +94,55 @@ def test_compose_is_locked_down() -> None:
     assert {"cpus", "mem_limit", "pids_limit", "healthcheck"} <= set(service)
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     compile(service["healthcheck"]["test"][-1], "healthcheck", "exec")
+
+
+@pytest.mark.parametrize("port", ["8000", "9123"])
+def test_health_is_asked_for_at_the_port_that_is_set(
+    port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["convad"]
+    check = dict(instructions())["HEALTHCHECK"]
+    asked: list[str] = []
+    monkeypatch.setenv("VAD_PORT", port)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: asked.append(url))
+    for command in (
+        compose["healthcheck"]["test"][1:],
+        json.loads(check[check.index("CMD") + 4 :]),
+    ):
+        exec(command[-1], {})
+    assert asked == [f"http://127.0.0.1:{port}/healthz/ready"] * 2
+
+
+def binary(text: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)([a-z]?)i?", text.lower()).groups()  # type: ignore[union-attr]
+    return int(number) * 1024 ** " kmg".index(unit or " ")
+
+
+def decoders(settings: dict[str, Any]) -> int:
+    """Bytes that all of them may take."""
+    number = int(settings["FILE_WORKERS"]) + int(settings["MAX_LIVE_BODIES"])
+    return number * int(settings["MAX_DECODE_MEMORY_BYTES"])
+
+
+PROCESS = 2**29  # what the service itself may need, with all its buffers
+
+
+def test_what_may_be_in_memory_fits_into_its_limit() -> None:
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["convad"]
+    [mount] = service["tmpfs"]
+    options = mount.partition(":")[2].split(",")
+    assert {"noexec", "nosuid", "nodev"} <= set(options)
+    [size] = [binary(o.removeprefix("size=")) for o in options if o.startswith("size=")]
+    settings = {n.removeprefix("VAD_"): v for n, v in service["environment"].items()}
+    assert size + decoders(settings) + PROCESS <= binary(service["mem_limit"])
+    assert int(settings["MAX_BODY_BYTES"]) <= size
+
+
+def test_what_may_be_in_memory_fits_into_the_limit_of_a_pod() -> None:
+    values = yaml.safe_load((ROOT / "deploy/helm/convad/values.yaml").read_text())
+    limit = binary(values["resources"]["limits"]["memory"])
+    assert values["temporary"]["medium"] == ""  # on a disk
+    assert decoders(values["settings"]) + PROCESS <= limit
 
 
 def test_hadolint_has_nothing_to_say() -> None:
