@@ -83,7 +83,7 @@ def shipped() -> Model:
 
 @pytest.fixture(scope="module")
 def step_bytes(shipped: Model) -> bytes:
-    return to_onnx(shipped, streaming=True)
+    return to_onnx(shipped, "streaming")
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
@@ -101,7 +101,7 @@ def test_offline_equals_torch_for_any_length_and_batch(name: str) -> None:
 def test_step_equals_torch(name: str) -> None:
     model = random_model(ARCHITECTURES[name])
     size = model.architecture.step_samples
-    step, audio = Step(to_onnx(model, streaming=True), 2), noise(2, 40 * size)
+    step, audio = Step(to_onnx(model, "streaming"), 2), noise(2, 40 * size)
     found = np.concatenate([step(piece) for piece in np.split(audio, 10, axis=1)], axis=1)
     silent = model.architecture.delay  # what speaks of time before the start
     whole = expected(model, audio)[:, : found.shape[1] - silent]
@@ -132,6 +132,7 @@ def test_files_say_what_they_are(shipped: Model, tmp_path: Path) -> None:
     for options, form, delay in (
         ((), "offline", 0),
         (("--streaming",), "streaming", shipped.architecture.delay),
+        (("--interface", "silero"), "silero", shipped.architecture.delay),
     ):
         place = tmp_path / f"{form}.onnx"
         done = CliRunner().invoke(app, ["export", "convad-base", str(place), *options])
@@ -144,7 +145,8 @@ def test_files_say_what_they_are(shipped: Model, tmp_path: Path) -> None:
         assert int(about["delay_frames"]) == delay
         assert int(about["lookahead_ms"]) == shipped.architecture.lookahead_ms
         assert int(about["step_samples"]) == shipped.architecture.step_samples
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["offline.onnx", "streaming.onnx"]
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == ["offline.onnx", "silero.onnx", "streaming.onnx"]
 
 
 def test_inputs_and_outputs_have_names(step_bytes: bytes) -> None:
@@ -221,7 +223,7 @@ def test_every_kind_of_layer_can_be_written(kind: str) -> None:
     np.testing.assert_allclose(found, expected(model, audio), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model-step.onnx"])
+@pytest.mark.parametrize("name", ["model.onnx", "model-step.onnx", "model-silero.onnx"])
 @pytest.mark.parametrize("model", sorted(f.name for f in weights.models_folder().iterdir()))
 def test_shipped_files_are_of_the_shipped_weights(model: str, name: str) -> None:
     """Retrained? `vad export` writes them anew."""

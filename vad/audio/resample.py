@@ -121,7 +121,7 @@ class _Polyphase:
 
     def __init__(self, rate_in: int, rate_out: int, channels: int) -> None:
         self._half = _half_taps(rate_in)
-        self._table, self._up, self._down = _coefficients(rate_in, rate_out)
+        self._table, self._up, self._down = coefficients(rate_in, rate_out)
         self.latency = (self._half + 1) / rate_in
         self._taken = 0  # inputs so far
         self._next = 0  # the next output
@@ -174,7 +174,7 @@ def _half_taps(rate_in: int) -> int:
 
 
 @lru_cache(maxsize=16)
-def _coefficients(rate_in: int, rate_out: int) -> tuple[Block, int, int]:
+def coefficients(rate_in: int, rate_out: int) -> tuple[Block, int, int]:
     """Column k of the table makes output k of a period from the period's inputs.
 
     Kaiser (1974), "Nonrecursive digital filter design using the I0-sinh window function".

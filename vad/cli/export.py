@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vad.cli.output import check_target
+from vad.errors import ParameterError
+
+if TYPE_CHECKING:
+    from vad.nn.onnx import Form
+
+
+class Interface(StrEnum):
+    """Whose inputs and outputs the file has."""
+
+    silero = "silero"
 
 
 def export(
@@ -16,10 +27,17 @@ def export(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="The step with its states, not whole files.")
     ] = False,
+    interface: Annotated[
+        Interface | None,
+        typer.Option(help="The inputs and outputs of another detector's file, to take its place."),
+    ] = None,
 ) -> None:
     """Write a model as ONNX, for other runtimes: see docs/onnx.md."""
     from vad.nn import weights
     from vad.nn.onnx import export
 
+    if interface and streaming:
+        raise ParameterError("interface", "is of a stream already: leave --streaming out")
     check_target("output", output, suffix=".onnx")
-    export(weights.load(model), output, streaming=streaming)
+    form: Form = "silero" if interface else "streaming" if streaming else "offline"
+    export(weights.load(model), output, form)
