@@ -67,8 +67,8 @@ class AsteriskSession(TelephoneSession):
             except (ValueError, RecursionError) as exc:
                 raise MalformedMessage(f"an event that is no JSON: {exc}") from None
         else:
-            name, *pairs = text[:4096].split() or [""]
-            event = dict(pair.partition(":")[::2] for pair in pairs) | {"event": name}
+            first, *pairs = text[:4096].split() or [""]
+            event = dict(pair.partition(":")[::2] for pair in pairs) | {"event": first}
         name = event.get("event")
         if not isinstance(name, str) or not _EVENT.fullmatch(name):
             raise MalformedMessage("a text frame must hold one of Asterisk's events")

@@ -64,9 +64,10 @@ def as_float(array: NDArray[Any]) -> Samples:
     half = 2 ** (8 * x.dtype.itemsize - 1)
     # float32 holds all of 16 bits, but not every 32-bit sample.
     exact = np.float32 if x.dtype.itemsize <= 2 else np.float64
-    centred = np.subtract(x, half, dtype=exact) if x.dtype.kind == "u" else x.astype(exact)
-    centred /= half
-    return centred.astype(np.float32, copy=False)
+    scaled = np.subtract(x, half, dtype=exact) if x.dtype.kind == "u" else x.astype(exact)
+    scaled /= half
+    samples: Samples = scaled.astype(np.float32, copy=False)
+    return samples
 
 
 @cache
