@@ -23,6 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
@@ -283,6 +284,7 @@ def _encode(recipe: Recipe, rate: int, channels: int, path: Path, seconds: float
             out.mux(stream.encode(part))
 
 
+@lru_cache(40)
 def _signal(rate: int, channels: int) -> Audio:
     """Noise-like sound below 1.6 kHz, another in each channel, that starts and ends softly."""
     noise = np.random.default_rng(rate + channels).standard_normal(

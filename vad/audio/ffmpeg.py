@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
@@ -20,11 +21,15 @@ from av.packet import Packet
 from vad.audio.bytestream import Replay, last_bytes
 from vad.audio.channels import fit_channels
 from vad.audio.headers import (
+    LONGEST_BEGINNING,
     OGG_TAIL,
-    mended_wav,
+    Joint,
+    caf_is_open,
+    mended,
     mp3_frame_bytes,
     mp3_samples,
     ogg_has_last_page,
+    passes_over_joints,
     wav_data_bytes,
 )
 from vad.audio.pcm import Samples, as_float
@@ -38,7 +43,9 @@ _BY_SUFFIX = (".g722", ".gsm")
 _COUNTED = {"wav", "w64", "aiff", "au", "caf"}
 # Containers whose header states the stream's duration, so that FFmpeg need not estimate it
 # from bit rate and file size.
-_DECLARES_DURATION = _COUNTED | {"mov", "flac"}
+_DECLARES_DURATION = _COUNTED | {"mov", "flac", "wv", "tta", "ape"}
+_HEAD = 4096  # bytes by which a format is told
+_SEARCHED = 1 << 20  # bytes behind the audio, among which another file may begin
 # Bare frames one after the other, by what each begins with (bits that are set; none if that
 # differs): timestamps are no more than a count of the frames before, and what lies between them
 # is not audio.
@@ -108,6 +115,7 @@ class AvDecoder:
         self._has_gaps = False
         self._origin = 0.0  # s: timestamp of the first sample that is handed out
         self._broken: str | None = None
+        self._declared: float | None = None
         self._head = head
         self._bytes = _Bytes(file, head, name, start)
         self._container, self._stream = _open(self._bytes)
@@ -143,7 +151,8 @@ class AvDecoder:
             parts, held = [joined[whole:]], held - whole
         if held:
             yield np.concatenate(parts)
-        if broken := self._broken or self._shortfall():
+        broken = self._shortfall() if self._broken is None else self._broken
+        if broken and not (self._broken and self._is_complete()):
             raise BreaksOff(broken)
 
     def close(self) -> None:
@@ -191,17 +200,18 @@ class AvDecoder:
 
     def _decode(self) -> Iterator[AudioFrame]:
         while True:
+            wrong = None
             try:
                 yield from self._demux()
-                return
             except IndexError:
                 return  # PyAV before 19, at its end, over tracks that appeared on the way
             except MemoryError as error:
                 raise OutOfMemory(_NO_MEMORY) from error
             except av.FFmpegError as error:
-                if not self._next_link():
-                    self._broken = _ENCRYPTED if self._bytes.encrypted else _reason(error)
-                    return
+                wrong = _ENCRYPTED if self._bytes.encrypted else _reason(error)
+            if not self._next_file(None if wrong else _SEARCHED):
+                self._broken = wrong
+                return
 
     def _demux(self) -> Iterator[AudioFrame]:
         for packet in self._container.demux(self._stream):
@@ -225,11 +235,18 @@ class AvDecoder:
                         frame.sample_rate = self._stream.codec_context.sample_rate
                     yield frame
 
-    def _next_link(self) -> bool:
-        """Goes on with the next of chained Ogg streams, which FFmpeg won't if it is unlike."""
-        if self._container.format.name != "ogg" or self._last is None or self._last.pos is None:
+    def _next_file(self, within: int | None) -> bool:
+        """Goes on with the file that follows this one, as `cat` joins them, and chained Ogg.
+
+        Args:
+            within: bytes behind what was read, in which it may begin; None is all.
+        """
+        family = self._container.format.name.split(",")[0]
+        last = self._last
+        if last is None or last.pos is None:
             return False
-        if not self._bytes.restart(b"OggS\0\2", self._last.pos):
+        behind = last.pos + (0 if family == "ogg" else last.size)  # Ogg tells where the page is
+        if not self._bytes.restart(Joint(family), behind, within):
             return False
         try:
             container, stream = _open(self._bytes)
@@ -237,6 +254,9 @@ class AvDecoder:
             return False
         self._container.close()
         self._container, self._stream, self._last = container, stream, None
+        more = _declared_duration(container, stream, self._bytes.head)
+        if self._declared is not None:
+            self._declared = None if more is None else self._declared + more
         return True
 
     def _is_audio(self, packet: Packet[AudioStream]) -> bool:
@@ -310,6 +330,12 @@ class AvDecoder:
             size = min(rate, count - start)
             yield from self._count(np.zeros((size, self.info.channels), np.float32))
 
+    def _is_complete(self) -> bool:
+        """Whether all that the header promises has come; an error behind it is no matter."""
+        return self._declared is not None and self._decoded >= round(
+            (self._lead + self._declared) * self.info.sample_rate
+        )
+
     def _shortfall(self) -> str | None:
         """Why audio that ended quietly is not all there, or None."""
         decoded = self._decoded / self.info.sample_rate - self.info.start
@@ -326,8 +352,10 @@ class AvDecoder:
     def _is_cut(self, last: Packet[AudioStream]) -> bool:
         if self.info.codec == "mp3" and last.size >= 4:
             return last.size < (mp3_frame_bytes(bytes(last)[:4]) or 0)
-        if self.info.container == "wav" and wav_data_bytes(self._head) is None:
+        if self.info.container in ("wav", "w64") and wav_data_bytes(self._head) is None:
             return False  # written to a pipe: FFmpeg always misses something at the end
+        if self.info.container == "caf" and caf_is_open(self._head):
+            return False  # the same
         return last.is_corrupt
 
     def _describe(self, first: AudioFrame | None) -> SourceInfo:
@@ -368,19 +396,29 @@ class _Bytes:
         self._file, self._start = file, start
         self._seekable = not isinstance(file, Replay)
         self._at = 0
-        mended = mended_wav(head)
-        self._instead = b"" if mended == head else mended  # of the first bytes
+        self._begin(head)
         suffix = PurePath(name).suffix.lower()
         self.name = "audio" + suffix if suffix in _BY_SUFFIX else ""
         self.encrypted = False
         if self._seekable:
             self.seek(0)
 
+    def _begin(self, head: bytes) -> None:
+        self._at, self.head = 0, head
+        better = mended(head)
+        self._instead = b"" if better == head else better  # of the first bytes
+        self._end: int | None = None  # where another file begins, of those that need to be told
+        self._joint = passes_over_joints(head)
+
     def seekable(self) -> bool:
         return self._seekable
 
     def read(self, size: int) -> bytes:
+        if self._end is not None:
+            size = min(size, max(0, self._end - self._at))
         data = bytes(self._file.read(size) or b"")[:size]  # more would overrun FFmpeg's buffer
+        if self._joint is not None and self._end is None:
+            data = self._until_joint(data)
         if self._at < len(self._instead):
             fixed = self._instead[self._at : self._at + len(data)]
             data = fixed + data[len(fixed) :]
@@ -400,21 +438,47 @@ class _Bytes:
     def tell(self) -> int:
         return self._at
 
-    def restart(self, sign: bytes, after: int) -> bool:
-        """Begins anew at the first `sign` behind position `after`."""
+    def _until_joint(self, data: bytes) -> bytes:
+        """What precedes the next file of the kind."""
+        assert self._joint is not None
+        ahead = self._peek(LONGEST_BEGINNING) if data else b""
+        found = self._joint.search(data + ahead, 0 if self._at else 1)
+        if found is None or found >= len(data):
+            return data
+        self._end = self._at + found
         if isinstance(self._file, Replay):
-            tail = self._file.tail
-            found = tail.find(sign, max(0, len(tail) - (self._at - after)))
-            if found < 0:
-                return False
-            self._file.unread(len(tail) - found)
+            self._file.unread(len(data) - found)
         else:
-            at = _find(self._file, sign, self._start + after)
+            self._file.seek(found - len(data), os.SEEK_CUR)
+        return data[:found]
+
+    def _peek(self, size: int) -> bytes:
+        if isinstance(self._file, Replay):
+            return self._file.peek(size)
+        data = self._file.read(size)
+        self._file.seek(-len(data), os.SEEK_CUR)
+        return data
+
+    def restart(self, joint: Joint, after: int, within: int | None) -> bool:
+        """Begins anew where a file of the kind begins, behind position `after`.
+
+        Args:
+            within: so many bytes of a seekable file; None is all.
+        """
+        if isinstance(self._file, Replay):
+            again = min(max(0, self._at - after), len(self._file.tail))
+            self._file.unread(again)
+            found = joint.search(self._file.peek(_SEARCHED))
+            self._file.skip(again if found is None else found)
+            if found is None:
+                return False
+        else:
+            at = _find(self._file, joint, self._start + after, within)
             if at is None:
                 return False
             self._start = at
             self.seek(0)
-        self._at, self._instead = 0, b""
+        self._begin(self._peek(_HEAD))
         return True
 
     def tail(self) -> bytes:
@@ -423,16 +487,17 @@ class _Bytes:
         )
 
 
-def _find(file: BinaryIO, sign: bytes, start: int) -> int | None:
-    """Where `sign` first stands in a seekable file, from `start` on."""
+def _find(file: BinaryIO, joint: Joint, start: int, within: int | None) -> int | None:
+    """Where the next file begins in a seekable one, from `start` on."""
     file.seek(start)
+    end = None if within is None else start + within
     kept = b""
-    while data := file.read(1 << 16):
+    while (end is None or start < end) and (data := file.read(1 << 16)):
         kept += data
-        if (found := kept.find(sign)) >= 0:
+        if (found := joint.search(kept)) is not None:
             return start + found
-        start += len(kept) - len(sign)
-        kept = kept[-len(sign) :]
+        start += max(0, len(kept) - LONGEST_BEGINNING)
+        kept = kept[-LONGEST_BEGINNING:]
     return None
 
 
@@ -558,6 +623,9 @@ def _declared_duration(container: InputContainer, stream: AudioStream, head: byt
         return _matroska_duration(container, stream)
     if family == "mp3" and (samples := mp3_samples(head)):
         return samples / stream.codec_context.sample_rate
+    if family == "w64":  # its duration is FFmpeg's guess from the file's size
+        promised = wav_data_bytes(head)
+        return 8 * promised / stream.bit_rate if promised and stream.bit_rate else None
     if not stream.duration and (promised := wav_data_bytes(head)) and stream.bit_rate:
         return 8 * promised / stream.bit_rate  # FFmpeg has seen that the file is shorter
     if family not in _DECLARES_DURATION or not stream.duration or not stream.time_base:

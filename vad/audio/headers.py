@@ -21,14 +21,44 @@ _MP3_BIT_RATES = {
 _MP3_SAMPLE_RATES = (44_100, 48_000, 32_000)
 _MP3_RATE_DIVISOR = {3: 1, 2: 2, 0: 4}  # by version bits: MPEG-1, MPEG-2, MPEG-2.5
 _XING_FIELDS = ((1, 4), (2, 4), (4, 100), (8, 4))  # by flag: frames, bytes, seek table, quality
-# How containers begin that FFmpeg recognises at the very start only.
+# How containers begin that FFmpeg recognises at the very start only, by its names of them.
+_BEGINNINGS = {
+    "aiff": rb"FORM....AIF[FC]",
+    "amr": rb"#!AMR",
+    "ape": rb"MAC [\x80-\x9f]\x0f",
+    "asf": rb"0&\xb2u\x8ef\xcf\x11",
+    "au": rb"\.snd\x00\x00",
+    "caf": rb"caff\x00\x01\x00\x00",
+    "flac": rb"fLaC[\x00\x80]\x00\x00\x22",
+    "flv": rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09",
+    "matroska": rb"\x1aE\xdf\xa3",
+    "mov": rb"\x00\x00\x00[\x08-\x80]ftyp",
+    "mpc8": rb"MPCK",
+    "ogg": rb"OggS\x00\x02",
+    "tta": rb"TTA1\x01\x00",
+    "w64": rb"riff\x2e\x91\xcf\x11",
+    "wav": rb"(?:RIFF|RF64|BW64|RIFX)....WAVE",
+    "wv": rb"wvpk....[\x00-\x10]\x04",
+}
+# A part of them that is the same in all, for which bytes are searched faster than for a pattern.
+_SIGNS = {
+    "aiff": b"AIF",
+    "amr": b"#!AMR",
+    "au": b".snd",
+    "flac": b"fLaC",
+    "flv": b"FLV\x01",
+    "w64": b"riff\x2e",
+    "wav": b"WAVE",
+}
+LONGEST_BEGINNING = 12  # bytes
 _MAGIC = re.compile(
-    rb"OggS\x00|fLaC[\x00\x80]\x00\x00\x22|(?:RIFF|RF64|BW64|RIFX)....WAVE|riff\x2e\x91\xcf\x11"
-    rb"|FORM....AIF[FC]|caff\x00\x01\x00\x00|\x1aE\xdf\xa3|\x00\x00\x00[\x08-\x80]ftyp"
-    rb"|wvpk....[\x00-\x10]\x04|MAC [\x80-\x9f]\x0f|0&\xb2u\x8ef\xcf\x11|#!AMR|TTA1\x01\x00|MPCK"
-    rb"|\.snd\x00\x00|ID3[\x02-\x04][\x00-\x04]",
-    re.DOTALL,
+    b"|".join([*_BEGINNINGS.values(), rb"OggS\x00", rb"ID3[\x02-\x04][\x00-\x04]"]), re.DOTALL
 )
+_FORMAT_LENGTH = 16  # bytes of WAVEFORMAT that every WAV has
+# Chunks of W64 are named by GUIDs that begin with the letters of WAV's.
+_W64_CHUNK = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+_UNKNOWN_64 = 1 << 40  # bytes: in place of a length that nobody knew, and that FFmpeg refuses
+_UNKNOWN_32 = 0x7FFF_FF00
 
 
 def id3_bytes(head: bytes) -> int:
@@ -52,44 +82,99 @@ def find_container(data: bytes, start: int = 0) -> int | None:
     return None if found is None else found.start()
 
 
+class Joint:
+    """Where another file of the same kind begins, as `cat` puts it behind one.
+
+    Args:
+        family: FFmpeg's name of the container, the first one where it has several.
+    """
+
+    def __init__(self, family: str) -> None:
+        self._sign = _SIGNS.get(family, b"")
+        begins = _BEGINNINGS.get(family)
+        self._begins = None if begins is None else re.compile(begins, re.DOTALL)
+
+    def search(self, data: bytes, start: int = 0) -> int | None:
+        """Where in `data`, from `start` on; None if nowhere."""
+        if self._begins is None or self._sign not in data:
+            return None
+        found = self._begins.search(data, start)
+        return None if found is None else found.start()
+
+
+def passes_over_joints(head: bytes) -> Joint | None:
+    """For files at whose end FFmpeg reads on, and loses or hears the next one's header.
+
+    Args:
+        head: the file's first bytes.
+
+    Returns:
+        How the next one begins; None for files of other kinds.
+    """
+    return next(
+        (each for each in map(Joint, _SIGNS) if each.search(head[:LONGEST_BEGINNING]) == 0), None
+    )
+
+
 def wav_data_bytes(head: bytes) -> int | None:
-    """Bytes of audio that a WAV header promises; None if it does not say.
+    """Bytes of audio that a header of WAV or W64 promises; None if it does not say.
 
     Args:
         head: the file's first bytes, as far as its "data" chunk.
     """
+    if (at := _w64_chunk(head, b"data")) is not None:
+        size = int.from_bytes(head[at - 8 : at], "little") - 24
+        return size if 0 < size < 1 << 40 else None
     if head[:4] != b"RIFF" or (at := _wav_chunk(head, b"data")) is None:
         return None
     size = int.from_bytes(head[at - 4 : at], "little")
     return size if 0 < size < NO_PROMISE else None
 
 
-def mended_wav(head: bytes) -> bytes:
-    """A WAV header as FFmpeg understands it; anything else as it is. The length stays.
+def caf_is_open(head: bytes) -> bool:
+    """Whether a CAF header leaves the length of its audio open, as when it goes into a pipe."""
+    return head[:4] == b"caff" and b"data" + b"\xff" * 8 in head
 
-    Samples are left-justified in their containers (Microsoft, WAVEFORMATEXTENSIBLE), so that
-    those of 20 valid bits in 32 are read as 32-bit ones; FFmpeg would take them for packed
-    24-bit ones. RF64 whose sizes were never filled in, as when it is written to a pipe, becomes
-    RIFF, of which FFmpeg then reads all there is.
+
+def mended(head: bytes) -> bytes:
+    """A header as FFmpeg understands it; mostly as it is. The length stays.
+
+    WAV and W64: samples are left-justified in their containers (Microsoft, WAVEFORMATEXTENSIBLE),
+    so that those of 20 valid bits in 32 are read as 32-bit ones; FFmpeg would take them for packed
+    24-bit ones. RF64, W64 and AIFF whose sizes were never filled in, as when they are written to
+    a pipe, get sizes with which FFmpeg reads all there is.
 
     Args:
-        head: the file's first bytes, as far as its "fmt " chunk.
+        head: the file's first bytes, as far as the audio's.
     """
-    found = _wav_chunk(head, b"fmt ")
-    if found is None or len(head) < found + 16:
-        return head
     fixed = bytearray(head)
-    if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64" and not any(head[28:36]):
-        fixed[:4] = b"RIFF"
+    if (found := _wav_chunk(head, b"fmt ")) is not None:
+        if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64" and not any(head[28:36]):
+            fixed[:4] = b"RIFF"
+        _mend_format(fixed, found)
+    elif (found := _w64_chunk(head, b"fmt ")) is not None:
+        _mend_format(fixed, found)
+        for at in (24, _w64_chunk(head, b"data")):
+            if at is not None and not 0 < int.from_bytes(head[at - 8 : at], "little") < 1 << 62:
+                fixed[at - 8 : at] = _UNKNOWN_64.to_bytes(8, "little")
+    elif (found := _aiff_chunk(head, b"SSND")) is not None and not any(head[found - 4 : found]):
+        for at in (8, found):
+            fixed[at - 4 : at] = _UNKNOWN_32.to_bytes(4, "big")
+    return bytes(fixed)
+
+
+def _mend_format(head: bytearray, at: int) -> None:
+    """Makes what a sample takes what a sample has; `at` is where WAVEFORMAT stands."""
+    if len(head) < at + _FORMAT_LENGTH:
+        return
     form, channels, align, bits = (
-        int.from_bytes(head[found + i : found + i + 2], "little") for i in (0, 2, 12, 14)
+        int.from_bytes(head[at + i : at + i + 2], "little") for i in (0, 2, 12, 14)
     )
     width = 8 * align // channels if channels and align % channels == 0 else 0
     if form in (_PCM, _EXTENSIBLE) and 8 <= width <= 64 and 0 < bits <= width:
-        fixed[found + 14 : found + 16] = width.to_bytes(2, "little")
-        if form == _EXTENSIBLE and any(fixed[found + 18 : found + 20]):
-            fixed[found + 18 : found + 20] = width.to_bytes(2, "little")
-    return bytes(fixed)
+        head[at + 14 : at + 16] = width.to_bytes(2, "little")
+        if form == _EXTENSIBLE and any(head[at + 18 : at + 20]):
+            head[at + 18 : at + 20] = width.to_bytes(2, "little")
 
 
 def _wav_chunk(head: bytes, name: bytes) -> int | None:
@@ -101,6 +186,32 @@ def _wav_chunk(head: bytes, name: bytes) -> int | None:
         if head[at : at + 4] == name:
             return at + 8
         size = int.from_bytes(head[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return None
+
+
+def _w64_chunk(head: bytes, name: bytes) -> int | None:
+    """Where the contents of a W64 chunk begin."""
+    if head[:4] != b"riff":
+        return None
+    at = 40
+    while at + 24 <= len(head):
+        if head[at : at + 16] == name + _W64_CHUNK:
+            return at + 24
+        size = int.from_bytes(head[at + 16 : at + 24], "little")
+        at += max(24, size + -size % 8)
+    return None
+
+
+def _aiff_chunk(head: bytes, name: bytes) -> int | None:
+    """Where the contents of an AIFF chunk begin."""
+    if head[:4] != b"FORM" or head[8:11] != b"AIF":
+        return None
+    at = 12
+    while at + 8 <= len(head):
+        if head[at : at + 4] == name:
+            return at + 8
+        size = int.from_bytes(head[at + 4 : at + 8], "big")
         at += 8 + size + size % 2
     return None
 
