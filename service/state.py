@@ -39,7 +39,8 @@ log = structlog.get_logger(__name__)
 # 5 ms would add up to a quarter of a second for one step.
 SWITCH_S = 0.0002
 KEPT = 2  # processes that wait for files to decode; further ones start when they are needed
-LARGE_ANSWERS = 2  # with probabilities, which take much memory until they are text
+# Answers with probabilities: as objects they take much memory, and as text some until it is sent.
+LARGE_JOBS, LARGE_ANSWERS = 2, 8
 STOP_S = 2.0  # what threads get to end, once their work is cancelled
 
 
@@ -77,7 +78,8 @@ class Service:
         decoders: processes that decode files.
         files, bodies: threads for files that are stored, and for those that still arrive.
         live_bodies: places for the latter.
-        large_answers: lets few answers with probabilities be made at once.
+        large_jobs, large_answers: let few answers with probabilities be made at once, and few be
+            there until they are sent.
         hub: runs the network for live streams.
         file_turns: and for files, in between.
         phase: what the app is ready for.
@@ -172,6 +174,7 @@ class Service:
         self.files = Workers("files", settings.file_workers, settings.max_waiting_files)
         self.bodies = Workers("bodies", max(1, settings.max_live_bodies))
         self.live_bodies = Places(settings.max_live_bodies)
+        self.large_jobs = asyncio.Semaphore(LARGE_JOBS)
         self.large_answers = asyncio.Semaphore(LARGE_ANSWERS)
         if self._loaded is None:
             self._loaded = await self.files.run(Cancellation(), partial(load, settings))

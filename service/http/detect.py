@@ -31,6 +31,7 @@ from vad.segments import Segment, Segments
 
 router = APIRouter()
 T = TypeVar("T")
+LARGE, PIECE = 2**20, 2**16  # characters of an answer that is sent in pieces, and of one
 
 
 @router.post(
@@ -72,23 +73,49 @@ async def detect(request: Request) -> Response:
         work = Work(request, service, jobs, stop)
         if format == "ndjson":
             return await work.ndjson(stack, service.files)
-        return Response(await work.whole(format), media_type=MEDIA_TYPES[format])
+        if format == "json" and "probabilities" in fields.include:
+            await stack.enter_async_context(service.large_answers)
+        text = await work.whole(format)
+        if len(text) < LARGE:
+            return Response(text, media_type=MEDIA_TYPES[format])
+        pieces = _pieces(text, stack.pop_all())
+        await anext(pieces)  # from here on it closes the resources
+        return Parts(pieces, format, length=len(text.encode()))
 
 
-class Lines(StreamingResponse):
-    """Lines as they come; what makes them is closed whatever happens.
+async def _pieces(text: str, resources: AsyncExitStack) -> AsyncGenerator[str]:
+    """An empty text, then pieces of what there is; the resources are held until all is sent."""
+    async with resources:
+        yield ""
+        for at in range(0, len(text), PIECE):
+            yield text[at : at + PIECE]
+
+
+class Parts(StreamingResponse):
+    """Parts as they come; what makes them is closed whatever happens.
 
     Args:
-        lines: to be sent.
+        parts: to be sent.
+        format: of all of them.
         arriving: the body still arrives, and is read by somebody else, who sees the client go.
+        length: in bytes, where it is known.
     """
 
-    def __init__(self, lines: AsyncGenerator[str], *, arriving: bool) -> None:
-        super().__init__(lines, media_type=MEDIA_TYPES["ndjson"])
-        self._lines, self._arriving = lines, arriving
+    def __init__(
+        self,
+        parts: AsyncGenerator[str],
+        format: ResponseFormat,
+        *,
+        arriving: bool = False,
+        length: int | None = None,
+    ) -> None:
+        super().__init__(parts, media_type=MEDIA_TYPES[format])
+        if length is not None:
+            self.headers["Content-Length"] = str(length)
+        self._parts, self._arriving = parts, arriving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._lines):
+        async with aclosing(self._parts):
             if self._arriving:
                 await self.stream_response(send)
             else:
@@ -137,7 +164,7 @@ class Work:
             await first.opened()
         lines = self._lines(resources.pop_all(), workers, first)
         await anext(lines)  # from here on it closes the resources
-        return Lines(lines, arriving=arriving)
+        return Parts(lines, "ndjson", arriving=arriving)
 
     async def _lines(
         self, resources: AsyncExitStack, workers: Workers, first: Feed[Segment] | None
@@ -177,7 +204,7 @@ class Work:
         return await self._run(lambda: '{"results": [' + ", ".join(results) + "]}")
 
     async def _answer(self, job: FileJob) -> str:
-        async with self.service.large_answers if job.keeps_probabilities else nullcontext():
+        async with self.service.large_jobs if job.keeps_probabilities else nullcontext():
             return await self._run(lambda: _dumps(job.answer()))
 
     async def _run(self, call: Callable[[], T]) -> T:

@@ -20,7 +20,7 @@ from service.fields import FileFields, SegmentationFields, parse_text
 from service.files.body import IN_MEMORY, receive, watched
 from service.files.feed import Feed
 from service.files.workers import Cancellation
-from service.http.detect import Lines
+from service.http.detect import Parts
 from service.page.analysis import Line, PageAnalysis, encode
 from service.page.clip import ClipFields, write_clip
 from service.page.resegment import HeardFields, segments_anew
@@ -59,7 +59,7 @@ async def analyse(request: Request) -> Response:
         await feed.opened()
         lines = _lines(request, stack.pop_all(), feed)
         await anext(lines)  # from here on it closes the resources
-        return Lines(lines, arriving=False)
+        return Parts(lines, "ndjson", arriving=False)
 
 
 @router.post("/segments")
