@@ -30,7 +30,7 @@ class Allowance:
         return self._left > 0
 
     def spend(self, things: int, seconds: float = 0.0) -> None:
-        """So many have been done, in so much time; what was too much is missing in later turns."""
+        """So many have been done, in so much time."""
         self._left -= things
         self._taken_s += seconds
         self._renew_soon()
@@ -50,7 +50,7 @@ class Allowance:
             self._taken_s = 0.0
             self._timer = get_running_loop().call_later(rest, self._renew)
             return
-        self._left, self._taken_s = min(self._a_turn, self._left + self._a_turn), 0.0
+        self._left, self._taken_s = self._a_turn, 0.0
         while self._waiting and self.left:
             address = next(iter(self._waiting))
             waiting = self._waiting.pop(address)
@@ -58,5 +58,5 @@ class Allowance:
             if waiting:
                 self._waiting[address] = waiting  # behind all others
             go_on()
-        if self._waiting or not self.left:
+        if self._waiting:
             self._renew_soon()

@@ -15,7 +15,8 @@ MAX_HEAD_BYTES, MAX_HEADERS = 2**16, 100  # of one request
 # A small request takes about a millisecond of the event loop, and it is as short of that as
 # live streams are.
 REQUESTS_A_TURN = 4
-PIECE, BODY_PIECE = 2**12, 2**16  # bytes that are parsed at a time: of heads, of bodies
+# Bytes that are parsed at a time: of heads, of which few shall be in one piece, and of bodies.
+PIECE, BODY_PIECE = 2**8, 2**16
 CHECKS = 5  # of a client that doesn't read, in `stall_s`
 
 

@@ -175,18 +175,6 @@ def test_each_address_has_its_turn() -> None:
     assert begun == ["a1", "b1", "a2", "a3", "a4"]
 
 
-def test_what_was_too_much_is_missing_in_later_turns() -> None:
-    async def run() -> float:
-        allowance, done = Allowance(2), asyncio.Event()
-        allowance.spend(10)
-        started = time.monotonic()
-        allowance.wait(None, done.set)
-        await asyncio.wait_for(done.wait(), PATIENCE_S)
-        return time.monotonic() - started
-
-    assert asyncio.run(run()) >= 5 * TURN_S - 0.001
-
-
 def test_few_descriptors_leave_some_to_the_rest() -> None:
     from service import Settings
     from service.server import _connections
