@@ -1,39 +1,6 @@
 """Every error that the service raises on purpose, besides those of `vad.errors`.
 
-    ServiceError
-    ├── NotReady                the model is not loaded yet
-    ├── ShuttingDown            the server is on its way out
-    ├── Unauthorised            no key, or none that is known
-    ├── OriginNotAllowed        a browser's page from elsewhere
-    ├── HostNotAllowed          a name that this server does not have
-    ├── UnknownPath             no WebSocket is served there
-    ├── TooManyStreams          all places for live streams are taken
-    │   └── KeyStreamsTaken     all those of one key
-    ├── TooManyRequests         all places for requests are taken
-    │   └── KeyRequestsTaken    all those of one key
-    ├── ClientGone              nobody is left to answer
-    ├── InvalidFields           fields that are unknown, ill-typed or repeated; `.errors`
-    ├── BodyTooLarge            more bytes than a request may have
-    ├── BodyTooSlow             the body stopped arriving
-    ├── StorageFull             no room on disk for what arrives
-    ├── TooManyFiles            more files than a request may have
-    ├── MalformedBody           a multipart body that does not parse
-    ├── UnsupportedMedia        a body of a type that holds no audio
-    ├── NotAcceptable           no answer has a type that `Accept` allows
-    └── StreamError             what goes wrong on a WebSocket
-        ├── UnknownMessage      no message of that type
-        ├── NotAllowed          a message that the stream's state does not allow
-        ├── EventRefused        an event of the Realtime protocol that can't be served; `.code`
-        ├── MalformedMessage    not a JSON object with a type
-        ├── UnsupportedFrame    a frame type that the route doesn't take
-        ├── MessageTooLarge     more bytes than a message may have
-        ├── TooManyMessages     more messages than it may have, audio aside
-        ├── StreamIdle          no message for too long
-        ├── StreamTooLong       more audio than a stream may have
-        ├── StreamTooFast       audio too far ahead of the clock
-        └── StreamStalled       a full queue from which nothing was taken for too long
-
-What each means to a client (status, problem type, close code) is told in `problems.py`.
+What each means to a client (status, problem type, close code) is a row of `problems.PROBLEMS`.
 """
 
 from __future__ import annotations
@@ -42,7 +9,7 @@ from dataclasses import dataclass
 
 
 class ServiceError(Exception):
-    """Base of all errors above."""
+    """Base of all errors of this module."""
 
 
 class NotReady(ServiceError):

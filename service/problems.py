@@ -21,6 +21,7 @@ from starlette.responses import Response
 from service import errors as service
 from service.errors import FieldError, InvalidFields
 from vad import errors as vad
+from vad.events import StopReason
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
@@ -36,6 +37,7 @@ class ProblemType:
         title: the same for every occurrence.
         close_code: of the WebSocket that it ends (RFC 6455 §7.4.1).
         retry_after: seconds after which trying again makes sense.
+        stop_reason: what a segment that it ends is told to have ended by.
     """
 
     slug: str
@@ -43,6 +45,7 @@ class ProblemType:
     title: str
     close_code: int = 1008
     retry_after: int | None = None
+    stop_reason: StopReason = "error"
 
     @property
     def uri(self) -> str:
@@ -64,7 +67,9 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     vad.MissingExtra: ProblemType("not-installed", 501, "Not installed on this server", 1011),
     service.ServiceError: INTERNAL,
     service.NotReady: ProblemType("not-ready", 503, "The model is loading", 1013, 1),
-    service.ShuttingDown: ProblemType("shutting-down", 503, "Shutting down", 1012, 1),
+    service.ShuttingDown: ProblemType(
+        "shutting-down", 503, "Shutting down", 1012, 1, stop_reason="shutdown"
+    ),
     service.Unauthorised: ProblemType("unauthorised", 401, "Not authorised"),
     service.OriginNotAllowed: ProblemType("origin-not-allowed", 403, "Origin not allowed"),
     service.HostNotAllowed: ProblemType("host-not-allowed", 421, "Host not served here"),
@@ -91,12 +96,22 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.NotAllowed: ProblemType("not-allowed", 400, "Not allowed in this state"),
     service.MalformedMessage: ProblemType("malformed-message", 400, "Malformed message", 1007),
     service.UnsupportedFrame: ProblemType("unsupported-frame", 400, "Unsupported frame", 1003),
-    service.MessageTooLarge: ProblemType("message-too-large", 413, "Message too large", 1009),
-    service.TooManyMessages: ProblemType("too-many-messages", 429, "Too many messages", 1008, 5),
-    service.StreamIdle: ProblemType("stream-idle", 408, "The stream was idle"),
-    service.StreamTooLong: ProblemType("stream-too-long", 413, "The stream is too long"),
-    service.StreamTooFast: ProblemType("stream-too-fast", 429, "The stream is too fast", 1008, 5),
-    service.StreamStalled: ProblemType("stream-stalled", 503, "The stream got stuck", 1013, 5),
+    service.MessageTooLarge: ProblemType(
+        "message-too-large", 413, "Message too large", 1009, stop_reason="limit"
+    ),
+    service.TooManyMessages: ProblemType(
+        "too-many-messages", 429, "Too many messages", 1008, 5, stop_reason="limit"
+    ),
+    service.StreamIdle: ProblemType("stream-idle", 408, "The stream was idle", stop_reason="limit"),
+    service.StreamTooLong: ProblemType(
+        "stream-too-long", 413, "The stream is too long", stop_reason="limit"
+    ),
+    service.StreamTooFast: ProblemType(
+        "stream-too-fast", 429, "The stream is too fast", 1008, 5, stop_reason="limit"
+    ),
+    service.StreamStalled: ProblemType(
+        "stream-stalled", 503, "The stream got stuck", 1013, 5, stop_reason="limit"
+    ),
 }
 
 

@@ -20,7 +20,6 @@ class LiveSession(Protocol[MessageT]):
         close_code: for the WebSocket, once the session runs no more.
         reason: what ended it; None while it runs.
         failure: the unforeseen exception that ended it, for the log.
-        audio_ms: received so far.
         ledger: what was reported so far.
         takes_audio: whether binary frames are audio.
     """
@@ -28,13 +27,17 @@ class LiveSession(Protocol[MessageT]):
     close_code: int
     reason: StopReason | None
     failure: BaseException | None
-    audio_ms: int
     ledger: Ledger
     takes_audio: bool
 
     @property
     def channels(self) -> int:
         """Each takes a place among streams; told once it is open."""
+        ...
+
+    @property
+    def audio_ms(self) -> int:
+        """How much audio was received so far."""
         ...
 
     @property

@@ -18,19 +18,11 @@ from typing import Any
 
 from service.errors import (
     InvalidFields,
-    MessageTooLarge,
     NotAllowed,
-    ShuttingDown,
-    StreamIdle,
-    StreamStalled,
-    StreamTooFast,
-    StreamTooLong,
-    TooManyMessages,
     UnknownMessage,
 )
 from service.settings import Settings
 from vad.errors import ParameterError
-from vad.events import StopReason
 
 NORMAL_CLOSURE = 1000
 
@@ -58,22 +50,6 @@ ALLOWED: Mapping[State, frozenset[str]] = {
 }
 # Mistakes in one message that leave the stream as it was; all others end it.
 RECOVERABLE = (ParameterError, InvalidFields, UnknownMessage, NotAllowed)
-_REASONS: Mapping[type[BaseException], StopReason] = {
-    ShuttingDown: "shutdown",
-    StreamIdle: "limit",
-    StreamTooLong: "limit",
-    StreamTooFast: "limit",
-    StreamStalled: "limit",
-    TooManyMessages: "limit",
-    MessageTooLarge: "limit",
-}
-
-
-def reason_of(exc: BaseException) -> StopReason:
-    """What a segment that an exception ends is told to have ended by."""
-    return _REASONS.get(type(exc), "error")
-
-
 EVENT_BYTES = 4096  # of an event, audio aside
 
 

@@ -50,7 +50,6 @@ from service.live.protocol import (
     RECOVERABLE,
     State,
     StreamLimits,
-    reason_of,
 )
 from service.problems import INTERNAL, problem_type
 from vad import Detector, Stream
@@ -82,7 +81,6 @@ class StreamSession:
         close_code: for the WebSocket, once draining.
         reason: what ended it; None while it runs.
         failure: the unforeseen exception that ended it, for the log.
-        audio_ms: received so far.
         bytes_per_second: of audio as it comes.
         ledger: what was reported so far.
     """
@@ -101,7 +99,6 @@ class StreamSession:
         self.close_code = NORMAL_CLOSURE
         self.reason: StopReason | None = None
         self.failure: BaseException | None = None
-        self.audio_ms = 0
         self.ledger = Ledger()
         self._detector = detector
         self._limits = limits
@@ -112,7 +109,7 @@ class StreamSession:
         self._fields = StreamFields()
         self._segmentation = Segmentation()
         self._streams: list[Stream] = []  # one a channel
-        self._split: Callable[[bytes], list[bytes]] = _alone
+        self._split: Callable[[bytes], list[bytes]] | None = None  # of several channels
         self._bytes = 0
         self.bytes_per_second = 0
         self._full = False  # it may have no more audio
@@ -149,6 +146,11 @@ class StreamSession:
         return None
 
     @property
+    def audio_ms(self) -> int:
+        """How much audio was received so far."""
+        return self._streams[0].received_ms if self._streams else 0
+
+    @property
     def channels(self) -> int:
         """How many it has, once it is open."""
         return self._fields.channels
@@ -170,13 +172,15 @@ class StreamSession:
         taken = data[: self._max_bytes - self._bytes]
         self._bytes += len(taken)
         self._full = len(data) > len(taken)
-        parts = self._split(taken)
+        parts = [taken] if self._split is None else self._split(taken)
         return [(s.signal, s.feed(part)) for s, part in zip(self._streams, parts, strict=True)]
 
     def take(self, probabilities: Sequence[Frames]) -> list[ServerMessage]:
         """What came of the audio."""
-        found = iter(probabilities)
-        out: list[ServerMessage] = [*self._of_each(lambda stream: stream.take(next(found)))]
+        out: list[ServerMessage] = []
+        for channel, stream in enumerate(self._streams):
+            if events := stream.take(probabilities[channel]):
+                out += self._booked(channel, events)
         if self._full:
             limit = self._limits.max_stream_s
             out += self.fail(StreamTooLong(f"a stream may have {limit:g} s of audio"))
@@ -196,7 +200,7 @@ class StreamSession:
         self.close_code = kind.close_code
         self.failure = exc if kind is INTERNAL else None
         was_open = self.running
-        out: list[ServerMessage] = [*self._final(reason_of(exc))]
+        out: list[ServerMessage] = [*self._final(kind.stop_reason)]
         out.append(error_of(exc, fatal=True))
         return [*out, self._summary()] if was_open else out
 
@@ -330,32 +334,24 @@ class StreamSession:
 
     def _of_each(self, call: Callable[[Stream], list[Event]]) -> list[Event]:
         """What a call says of each channel, booked."""
-        events: list[Event] = []
-        for channel in range(len(self._streams)):
-            events += self._of(channel, call)
-        return events
+        return [
+            event
+            for channel, stream in enumerate(self._streams)
+            for event in self._booked(channel, call(stream))
+        ]
 
-    def _of(self, channel: int, call: Callable[[Stream], list[Event]]) -> list[Event]:
-        """What a call says of one channel, booked."""
-        stream = self._streams[channel]
-        found = call(stream)
+    def _booked(self, channel: int, events: list[Event]) -> list[Event]:
         if self.channels > 1:
-            found = [replace(event, channel=channel) for event in found]
-        self.audio_ms = max(self.audio_ms, stream.received_ms)
-        return self.ledger.enter(found)
+            events = [replace(event, channel=channel) for event in events]
+        return self.ledger.enter(events)
 
     def _final(self, reason: StopReason) -> list[Event]:
         """Ends every open segment, whatever state the detector is in."""
         events: list[Event] = []
-        for channel in range(len(self._streams)):
+        for channel, stream in enumerate(self._streams):
             try:
-                events += self._of(channel, lambda stream: stream.finish(reason))
+                events += self._booked(channel, stream.finish(reason))
             except Exception as exc:
                 self.failure = self.failure or exc
         self.state, self.reason = State.DRAINING, reason
         return events + self.ledger.settle(self.audio_ms, reason)
-
-
-def _alone(data: bytes) -> list[bytes]:
-    """Of one channel, all of it."""
-    return [data]

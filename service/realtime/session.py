@@ -28,7 +28,7 @@ from service.errors import (
 )
 from service.live.hub import Pushes
 from service.live.ledger import Ledger
-from service.live.protocol import NORMAL_CLOSURE, State, StreamLimits, reason_of
+from service.live.protocol import NORMAL_CLOSURE, State, StreamLimits
 from service.problems import INTERNAL, problem_type
 from service.realtime.config import Config, described, updated
 from service.realtime.items import Narrator
@@ -194,7 +194,7 @@ class RealtimeSession:
         kind = problem_type(exc)
         self.close_code = kind.close_code
         self.failure = exc if kind is INTERNAL else None
-        last = self._narrator.speech(self._final(reason_of(exc)))
+        last = self._narrator.speech(self._final(kind.stop_reason))
         return [*last, self._narrator.error(exc, event_id)]
 
     def closed(self, reason: StopReason = "disconnect") -> list[SpeechEvent]:
