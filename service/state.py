@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
@@ -27,10 +29,10 @@ from service.limits import Places, Quota
 from service.live.hub import Hub
 from service.live.registry import StreamRegistry
 from service.metrics import Metrics
-from service.models import Models
 from service.security import Keyring
 from service.settings import Settings
 from vad import Detector
+from vad.nn.weights import available
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +54,40 @@ def load(settings: Settings) -> Detector:
         ParameterError: there is no such device.
     """
     return Detector.load(settings.model, device=settings.device)
+
+
+class Models:
+    """The default, loaded beforehand, and others, each loaded when it is first asked for.
+
+    Args:
+        default: what requests get that name none, and all live streams.
+        others: names of further ones; None means the shipped ones, if the default is one of them.
+    """
+
+    def __init__(self, default: Detector, others: Sequence[str] | None = None) -> None:
+        if others is None:
+            shipped = available()
+            others = shipped if default.name in shipped else ()
+        self.default = default
+        self._loaded = {default.name: default}
+        self.names = tuple(dict.fromkeys([default.name, *others]))
+        self._lock = threading.Lock()
+
+    def get(self, name: str | None = None) -> Detector:
+        """The model of that name; None is the default. Loads it if need be: for worker threads.
+
+        Args:
+            name: one of `names`.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        if name is None:
+            return self.default
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = Detector.load(name, device=self.default.device)
+            return self._loaded[name]
 
 
 class Phase(Enum):

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service import Settings, create_app
-from service.models import Models
+from service.state import Models
 from vad import Detector
 from vad.nn.weights import available
 

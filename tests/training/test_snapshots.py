@@ -8,9 +8,8 @@ import pytest
 import soundfile as sf
 
 from vad.corpora.licences import parts
-from vad.corpora.sources import Corpus
+from vad.corpora.sources import Corpus, thinned
 from vad.errors import DataError
-from vad.training.listing import thinned
 from vad.training.snapshots import SNAPSHOTS, snapshot_corpus
 
 

@@ -28,8 +28,7 @@ Without = Annotated[
 @data_app.command("list")
 def list_corpora(roots: Roots, without: Without = None) -> None:
     """List the corpora below ROOTS with their hours and licences."""
-    from vad.corpora.sources import find_corpora
-    from vad.training.listing import Length, length
+    from vad.corpora.sources import Length, find_corpora, length
 
     corpora = _allowed([corpus for root in roots for corpus in find_corpora(root)], without)
     table = Table("kind", "corpus", "clips", "hours", "licence", show_footer=True)
@@ -73,10 +72,9 @@ def prepare_corpora(
     without: Without = None,
 ) -> None:
     """Decode and label the corpora below ROOTS, once, for `vad train`."""
-    from vad.corpora.sources import dataset_corpus, find_corpora
+    from vad.corpora.sources import dataset_corpus, find_corpora, thinned
     from vad.inference.arrays import usable_device
     from vad.training.labelled import labelled_corpora, unlabelled
-    from vad.training.listing import thinned
     from vad.training.prepare import prepare
     from vad.training.snapshots import snapshot_corpus
 

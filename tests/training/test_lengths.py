@@ -10,9 +10,8 @@ import soundfile as sf
 from typer.testing import CliRunner
 
 from vad.cli import main as cli
-from vad.corpora.sources import folder, pack
+from vad.corpora.sources import duration, folder, length, pack
 from vad.errors import ParameterError
-from vad.training.listing import duration, length
 
 
 @pytest.fixture
