@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vad.errors import CorruptModel
-from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.nn.precision import full_float32
-from vad.teachers.batched import in_blocks
+from vad.frames import HOP_SAMPLES, SAMPLE_RATE
+from vad.teachers.batched import BatchedDetector, in_blocks
 
 WINDOW = 400  # samples: 25 ms
 SHORTEST = WINDOW + HOP_SAMPLES  # its library refuses a single window
@@ -51,7 +50,7 @@ HEADER = struct.Struct("<4s5I")
 HALF = 0x01306B47  # ncnn's tag of numbers stored as float16
 
 
-class FireRed(nn.Module):
+class FireRed(BatchedDetector):
     """Audio → probabilities.
 
     Args:
@@ -79,24 +78,14 @@ class FireRed(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """Scores each row by itself.
+    def scores(self, audio: Tensor, frames: int) -> Tensor:
+        """Window i, [10 i, 10 i + 25) ms, has its centre nearest to that of frame i + 1.
 
-        Args:
-            audio: [batch, samples] float32 in [-1, 1] at 16 kHz.
-
-        Returns:
-            [batch, ceil(samples / 160)] float32 in 0 to 1. Window i, [10 i, 10 i + 25) ms, has
-            its centre nearest to that of frame i + 1; the first and the last ones repeat.
+        The first and the last ones repeat.
         """
-        frames = frame_count(audio.shape[1], SAMPLE_RATE)
-        if not frames or not len(audio):
-            return audio.new_zeros(len(audio), frames)
-        # Not `torch.inference_mode`: what it makes may not stand in a loss.
-        with torch.no_grad(), full_float32(audio.device):
-            windows = self._windows(audio)
-            index = torch.arange(-1, frames - 1, device=audio.device)
-            return windows[:, index.clamp(0, windows.shape[1] - 1)]
+        windows = self._windows(audio)
+        index = torch.arange(-1, frames - 1, device=audio.device)
+        return windows[:, index.clamp(0, windows.shape[1] - 1)]
 
     def _windows(self, audio: Tensor) -> Tensor:
         """[batch, windows] probabilities."""

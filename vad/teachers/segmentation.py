@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from vad.errors import CorruptModel
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.nn.precision import full_float32
+from vad.teachers.batched import BatchedDetector
 
 WINDOW = 10 * SAMPLE_RATE  # what it learnt from; a shorter row is heard as it is
 HOP = 5 * SAMPLE_RATE  # between the windows of a longer one
@@ -45,7 +45,7 @@ WINDOWS_AT_ONCE = 32
 M = TypeVar("M", bound=nn.Module)
 
 
-class Segmentation(nn.Module):
+class Segmentation(BatchedDetector):
     """Audio → probabilities that anybody speaks.
 
     Args:
@@ -88,35 +88,25 @@ class Segmentation(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """Scores each row by itself; a row's length is part of what it hears, so don't pad.
+    def scores(self, audio: Tensor, frames: int) -> Tensor:
+        """A frame has the probability of that of the network's frames whose centre is nearest.
 
-        Args:
-            audio: [batch, samples] float32 in [-1, 1] at 16 kHz.
-
-        Returns:
-            [batch, ceil(samples / 160)] float32 in 0 to 1. A frame has the probability of that
-            of the network's frames, 16.9 ms apart, whose centre is nearest.
+        These are 16.9 ms apart. A row's length is part of what it hears, so don't pad it.
         """
         samples = audio.shape[1]
-        frames = frame_count(samples, SAMPLE_RATE)
-        if not frames or not len(audio):
-            return audio.new_zeros(len(audio), frames)
-        # Not `torch.inference_mode`: what it makes may not stand in a loss.
-        with torch.no_grad(), full_float32(audio.device):
-            if samples <= WINDOW:
-                return self._window(audio, frames)
-            ends = range(0, samples - WINDOW, self.hop)
-            starts = sorted({-(-start // HOP_SAMPLES) * HOP_SAMPLES for start in ends})
-            # The last one ends with the row, to the frame.
-            last = (frames - WINDOW // HOP_SAMPLES) * HOP_SAMPLES
-            sums, counts = audio.new_zeros(len(audio), frames), audio.new_zeros(frames)
-            for start in [start for start in starts if start < last] + [last]:
-                first, piece = start // HOP_SAMPLES, audio[:, start : start + WINDOW]
-                inside = slice(first, first + frame_count(piece.shape[1], SAMPLE_RATE))
-                sums[:, inside] += self._window(piece, inside.stop - inside.start)
-                counts[inside] += 1
-            return sums / counts
+        if samples <= WINDOW:
+            return self._window(audio, frames)
+        ends = range(0, samples - WINDOW, self.hop)
+        starts = sorted({-(-start // HOP_SAMPLES) * HOP_SAMPLES for start in ends})
+        # The last one ends with the row, to the frame.
+        last = (frames - WINDOW // HOP_SAMPLES) * HOP_SAMPLES
+        sums, counts = audio.new_zeros(len(audio), frames), audio.new_zeros(frames)
+        for start in [start for start in starts if start < last] + [last]:
+            first, piece = start // HOP_SAMPLES, audio[:, start : start + WINDOW]
+            inside = slice(first, first + frame_count(piece.shape[1], SAMPLE_RATE))
+            sums[:, inside] += self._window(piece, inside.stop - inside.start)
+            counts[inside] += 1
+        return sums / counts
 
     def _window(self, audio: Tensor, frames: int) -> Tensor:
         """[batch, frames] of rows of at most ten seconds."""

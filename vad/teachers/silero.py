@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vad.errors import CorruptModel
-from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
-from vad.nn.precision import full_float32
-from vad.teachers.batched import in_blocks
+from vad.frames import HOP_SAMPLES
+from vad.teachers.batched import BatchedDetector, in_blocks
 
 LATE_FRAMES = 3  # its probabilities come 30 ms after the sound; measured on labelled sets
 
@@ -35,7 +34,7 @@ WIDTH = 128
 WINDOWS_AT_ONCE = 16_384  # about 0.4 GB
 
 
-class Silero(nn.Module):
+class Silero(BatchedDetector):
     """Audio → probabilities.
 
     Args:
@@ -64,25 +63,15 @@ class Silero(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """Scores each row by itself.
+    def scores(self, audio: Tensor, frames: int) -> Tensor:
+        """A frame has the probability of the window around its centre, moved by `LATE_FRAMES`.
 
-        Args:
-            audio: [batch, samples] float32 in [-1, 1] at 16 kHz.
-
-        Returns:
-            [batch, ceil(samples / 160)] float32 in 0 to 1. A frame has the probability of the
-            window that its centre lies in, moved by `LATE_FRAMES`; the last ones repeat.
+        The last ones repeat.
         """
-        frames = frame_count(audio.shape[1], SAMPLE_RATE)
-        if not frames or not len(audio):
-            return audio.new_zeros(len(audio), frames)
-        # Not `torch.inference_mode`: what it makes may not stand in a loss.
-        with torch.no_grad(), full_float32(audio.device):
-            index = torch.arange(frames, device=audio.device) + LATE_FRAMES
-            centres = index.clamp_max(frames - 1) * HOP_SAMPLES + HOP_SAMPLES // 2
-            windows = self._windows(audio)
-            return windows[:, (centres // WINDOW).clamp_max(windows.shape[1] - 1)]
+        index = torch.arange(frames, device=audio.device) + LATE_FRAMES
+        centres = index.clamp_max(frames - 1) * HOP_SAMPLES + HOP_SAMPLES // 2
+        windows = self._windows(audio)
+        return windows[:, (centres // WINDOW).clamp_max(windows.shape[1] - 1)]
 
     def _windows(self, audio: Tensor) -> Tensor:
         """[batch, windows] probabilities."""
