@@ -22,7 +22,7 @@ ROOM = 2**16
 class Job(Protocol[T_co]):
     """What hands over items while it works."""
 
-    def feed(self, opened: Callable[[], object], put: Callable[[T_co], object]) -> Segments: ...
+    def run(self, opened: Callable[[], object], put: Callable[[T_co], object]) -> Segments: ...
 
 
 class Feed(Generic[T]):
@@ -41,9 +41,7 @@ class Feed(Generic[T]):
 
         def work() -> Segments:
             try:
-                return job.feed(
-                    lambda: loop.call_soon_threadsafe(self._opened.set), self._relay.put
-                )
+                return job.run(lambda: loop.call_soon_threadsafe(self._opened.set), self._relay.put)
             finally:
                 self._relay.end()
 

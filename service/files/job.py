@@ -19,6 +19,7 @@ from vad.audio import AudioReader, SourceInfo
 from vad.audio.pcm import Samples
 from vad.audio.reader import Decoder
 from vad.audio.sandbox import Undecoded
+from vad.detection.recording import Analysis
 from vad.errors import AudioTooLong, UnsupportedAudio
 from vad.formats import to_dict
 from vad.frames import HOP_MS
@@ -73,7 +74,7 @@ class Left:
 
 
 class FileJob:
-    """One file: `open`, then `step` until None, then `result`; or `run`. All in worker threads.
+    """One file on its way through the detector: `run` in a worker thread, then `describe`.
 
     Args:
         service: that the request came to.
@@ -109,29 +110,21 @@ class FileJob:
         self._seconds = 0.0
         self._began = time()
         self._parent = None if service.tracing is None else service.tracing.here()
-        self._stack = ExitStack()
 
     @property
     def keeps_probabilities(self) -> bool:
         """Whether the answer has them."""
         return "probabilities" in self._fields.include
 
-    def open(self) -> None:
-        """Decodes the beginning.
-
-        Raises:
-            AudioError: it can't be decoded, or has too many channels.
-            ParameterError: a field that doesn't fit this file.
-            DecodeTooSlow, DecodedTooLarge, DecoderCrashed: see `vad.errors`.
-        """
-        started = perf_counter()
+    def _open(self, stack: ExitStack) -> Analysis:
+        """Decodes the beginning."""
         fields, settings = self._fields, self._service.settings
         source = Undecoded(self._file, self.name, fields.sample_rate, fields.encoding)
         decoding = self._service.decoders.decode(source, self._cancellation)
-        self._decoder = self._stack.enter_context(decoding)
+        self._decoder = stack.enter_context(decoding)
         if self._decoder.info.channels > settings.max_channels:
             raise UnsupportedAudio(f"a file may have {settings.max_channels} channels")
-        self._analysis = self._stack.enter_context(
+        self._analysis = stack.enter_context(
             self._service.detector_for(self._cancellation, fields.model).analyse(
                 AudioReader(self._source(), self.name),
                 segmentation=fields.segmentation(),
@@ -139,8 +132,7 @@ class FileJob:
                 probabilities=self.keeps_probabilities,
             )
         )
-        self._segments = iter(self._analysis)
-        self._seconds = perf_counter() - started
+        return self._analysis
 
     @property
     def length(self) -> int | None:
@@ -158,16 +150,7 @@ class FileJob:
         per_sample = channels * FRAMES_A_SECOND / info.sample_rate
         return lambda block: self._left.spend(math.ceil(len(block) * per_sample))
 
-    def step(self) -> Segment | None:
-        """The next segment, as soon as it is final; None after the last."""
-        started = perf_counter()
-        try:
-            return next(self._segments, None)
-        finally:
-            self._seconds += perf_counter() - started
-
-    def result(self) -> Segments:
-        """Everything, after the last step."""
+    def _result(self) -> Segments:
         result, metrics = self._analysis.result, self._service.metrics
         metrics.audio_seconds.labels(kind="file").inc(result.duration)
         metrics.file_seconds.observe(self._seconds)
@@ -192,35 +175,35 @@ class FileJob:
         inference = self._seconds - decode
         tracing.span("inference", self._began + decode, inference, self._parent)
 
-    def run(self) -> Segments:
-        """Opens the file, takes all steps and gives the result."""
-        try:
-            self.open()
-            while self.step() is not None:
-                pass
-            return self.result()
-        finally:
-            self.close()
-
-    def feed(self, opened: Callable[[], object], put: Callable[[Segment], object]) -> Segments:
-        """As `run`, handing over each segment as soon as it is final.
+    def run(
+        self,
+        opened: Callable[[], object] = lambda: None,
+        put: Callable[[Segment], object] = lambda segment: None,
+    ) -> Segments:
+        """Finds the segments, handing over each as soon as it is final. In a worker thread.
 
         Args:
             opened: called once it is known that there is audio.
             put: called with each segment.
-        """
-        try:
-            self.open()
-            opened()
-            while (segment := self.step()) is not None:
-                put(segment)
-            return self.result()
-        finally:
-            self.close()
 
-    def close(self) -> None:
-        """Lets go of the decoder; the file itself is its owner's to close."""
-        self._stack.close()
+        Raises:
+            AudioError: it can't be decoded, or has too many channels.
+            ParameterError: a field that doesn't fit this file.
+            DecodeTooSlow, DecodedTooLarge, DecoderCrashed: see `vad.errors`.
+        """
+        with ExitStack() as stack:
+            started = perf_counter()
+            segments = iter(self._open(stack))
+            self._seconds = perf_counter() - started
+            opened()
+            while True:
+                started = perf_counter()
+                segment = next(segments, None)
+                self._seconds += perf_counter() - started
+                if segment is None:
+                    break
+                put(segment)
+            return self._result()
 
     def answer(self) -> dict[str, Any]:
         """Runs it all; a `schemas.Detection`."""

@@ -47,7 +47,7 @@ class PageAnalysis:
         self._channels = fields.channels
         self._put: Callable[[Line], object] | None = None
 
-    def feed(self, opened: Callable[[], object], put: Callable[[Line], object]) -> Segments:
+    def run(self, opened: Callable[[], object], put: Callable[[Line], object]) -> Segments:
         """Works through the file.
 
         Args:
@@ -63,7 +63,7 @@ class PageAnalysis:
             self._put = put
             put({"type": "opened", "source": asdict(self._source), "samples": self._job.length})
 
-        result = self._job.feed(begin, lambda segment: put(_segment_line(segment)))
+        result = self._job.run(begin, lambda segment: put(_segment_line(segment)))
         self._outline(last=True)
         put({"type": "probabilities", "channels": _probabilities(result)})
         answer = self._job.describe(result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -149,9 +148,11 @@ class AudioReader:
 
     def blocks(self) -> Iterator[Samples]:
         """Yields [samples, channels] float32 at the source's rate; nominal range [-1, 1]."""
-        while (block := self._take()) is not None:
+        block, self._first = self._first, None
+        while block is not None or (block := self._decode()) is not None:
             self.samples += len(block)
             yield block
+            block = None
 
     def close(self) -> None:
         self._decoder.close()
@@ -161,19 +162,8 @@ class AudioReader:
     def __enter__(self) -> AudioReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _take(self) -> Samples | None:
-        if self._first is None:
-            return self._decode()
-        block, self._first = self._first, None
-        return block
 
     def _decode(self) -> Samples | None:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +42,6 @@ class Track:
         self.signal = self.engine.signal()
         late, known_at_ms = math.ceil(late_ms), engine.architecture.known_at_ms
         self.segmenter = Segmenter(segmentation, known_at_ms=lambda f: known_at_ms(f) + late)
-
-    def push(self, audio: NDArray[np.float32]) -> tuple[Frames, list[SpeechEvent]]:
-        values = self.engine.push(self.signal, audio)
-        return values, self.segmenter.push(values)
 
     def flush(
         self, end_ms: int, frames: int, reason: StopReason
@@ -123,14 +118,18 @@ class Analysis:
             for i, track in enumerate(self._tracks):
                 yield from self._tiled(i, before, track.segmenter.push(before))
         for audio in self._gathered():
-            yield from self._push(audio)
+            for i, track in enumerate(self._tracks):
+                values = track.engine.push(track.signal, audio[:, i])
+                yield from self._tiled(i, values, track.segmenter.push(values))
             if self._progress and self._reader.length:
                 self._progress(min(1.0, self._reader.samples / self._reader.length))
         rate, samples = self.info.sample_rate, self._reader.samples
         end_ms, frames = samples_to_ms(samples, rate), frame_count(samples, rate)
         for i, (track, tiler) in enumerate(zip(self._tracks, self._tilers, strict=True)):
             yield from self._tiled(i, *track.flush(end_ms, frames - self._lead, "end"))
-            yield from self._keep(tiler.finish(end_ms))
+            last = tiler.finish(end_ms)
+            self._segments += last
+            yield from last
         self._result = self._finished(samples / rate)
 
     def _gathered(self) -> Iterator[Blocks]:
@@ -147,18 +146,12 @@ class Analysis:
                 parts, held = [], 0
         yield np.concatenate([*parts, self._resampler.flush()])
 
-    def _push(self, audio: Blocks) -> Iterator[Segment]:
-        for i, track in enumerate(self._tracks):
-            yield from self._tiled(i, *track.push(audio[:, i]))
-
     def _tiled(self, i: int, values: Frames, events: list[SpeechEvent]) -> list[Segment]:
         if self._kept is not None:
             self._kept[i].append(values)
-        return self._keep(self._tilers[i].push(values, events))
-
-    def _keep(self, segments: list[Segment]) -> list[Segment]:
-        self._segments += segments
-        return segments
+        final = self._tilers[i].push(values, events)
+        self._segments += final
+        return final
 
     def _finished(self, duration: float) -> Segments:
         kept = None
@@ -184,12 +177,7 @@ class Analysis:
     def __enter__(self) -> Analysis:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._reader.close()
 
 
