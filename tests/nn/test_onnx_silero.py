@@ -65,7 +65,7 @@ def chunks(audio: Audio, size: int) -> list[Audio]:
 
 
 def expected(model: Model, audio: Audio, count: int) -> Audio:
-    """The largest of the frames whose probabilities come out with each chunk; NaN before the start."""
+    """The largest of the probabilities that come out with each chunk; NaN before the start."""
     shape = model.architecture
     found = Engine(model, "cpu").probabilities(audio)
     largest, frame, waiting = [], -shape.delay, 0

@@ -13,8 +13,7 @@ from vad.audio.reader import check_rate
 from vad.detector import Detector
 from vad.errors import ParameterError
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count
-from vad.inference.engine import Engine
-from vad.inference.signal import Signal
+from vad.inference.engine import Engine, Signal
 from vad.integrations.silero.arrays import Samples, mono, rows, tensor
 
 WINDOW_MS = 32  # of a probability: silero's chunk
