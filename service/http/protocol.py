@@ -102,8 +102,9 @@ class HttpProtocol(HttpToolsProtocol):
             del self._unread[:size]
             self._head_bytes += len(piece)
             super().data_received(piece)
-            if self.transport.get_protocol() is not self:
-                return  # it is a WebSocket from now on
+            if self.transport.get_protocol() is not self:  # it is a WebSocket from now on
+                self.transport.resume_reading()  # which had its turn late, perhaps
+                return
             if self.waits and self._head_timer is None:
                 self._await_head()
             if self._in_head and self._head_bytes > MAX_HEAD_BYTES:

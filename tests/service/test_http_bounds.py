@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing, suppress
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -152,6 +153,22 @@ def test_requests_of_many_connections_begin_a_few_at_a_time() -> None:
             assert answered(client)[0] == 200
         turns = len(clients) / REQUESTS_A_TURN - 1
         assert time.monotonic() - started >= turns * TURN_S
+
+
+def test_websockets_that_begin_together_are_all_read() -> None:
+    """Those whose handshake waited for its turn, too."""
+
+    async def told(port: int) -> str:
+        async with connect_async(f"ws://127.0.0.1:{port}/v1/vad/stream") as client:
+            await client.send('{"type": "end"}')
+            return [str(text) async for text in client][-1]
+
+    async def together(port: int) -> list[str]:
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.gather(*(told(port) for _ in range(4 * REQUESTS_A_TURN)))
+
+    with running() as (_, port):
+        assert all("session.closed" in last for last in asyncio.run(together(port)))
 
 
 def test_each_address_has_its_turn() -> None:
