@@ -173,8 +173,9 @@ class HttpProtocol(HttpToolsProtocol):
     # Its answer.
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        super().on_response_complete()  # which resumes reading
         if self._unread:
+            self._hold()
             self.loop.call_soon(self._read_on)
 
     def pause_writing(self) -> None:
