@@ -53,6 +53,7 @@ class Innocent(threading.Thread):
         self._port, self._end = port, end
         self._sent: list[float] = []
         self._values = 0
+        self._welcome = threading.Event()
 
     def run(self) -> None:
         client = socket.create_connection(("127.0.0.1", self._port), 10)
@@ -60,7 +61,7 @@ class Innocent(threading.Thread):
         reader = threading.Thread(target=self._read, args=(client,))
         reader.start()
         chunks = (speech(10) * 32767).astype("<i2").reshape(-1, CHUNK)
-        time.sleep(0.5)
+        self._welcome.wait(20)
         start = time.perf_counter()
         with suppress(OSError):
             while time.monotonic() < self._end and reader.is_alive():
@@ -80,6 +81,7 @@ class Innocent(threading.Thread):
         with suppress(OSError):
             while data := client.recv(65536):
                 now = time.perf_counter()
+                self._welcome.set()
                 *whole, rest = (rest + data).split(b"}")
                 for message in whole:
                     self.starts += b'"speech_started"' in message
@@ -146,6 +148,8 @@ def ended(pid: int, port: int, name: str) -> tuple[float, bool]:
             time.sleep(0.02)
         took = time.monotonic() - started
     stream.join()
+    if status.si_status or not 0 < stream.starts == stream.stops:
+        print(name, status, f"{stream.starts} starts, {stream.stops} stops", file=sys.stderr)
     return took, status.si_status == 0 and 0 < stream.starts == stream.stops
 
 
