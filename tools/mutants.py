@@ -54,6 +54,7 @@ MIRRORS = {
         "tests/service/test_session_ends.py",
         "tests/service/test_session_machine.py",
         "tests/service/test_stream_limits.py",
+        "tests/service/test_security.py",
     ],
     "service/live/hub.py": ["tests/service/test_hub.py"],
     "service/realtime/turns.py": ["tests/service/test_realtime_turns.py"],
@@ -62,6 +63,7 @@ MIRRORS = {
         "tests/service/test_realtime_session.py",
         "tests/service/test_realtime_ends.py",
     ],
+    "service/settings.py": ["tests/service/test_settings.py", "tests/test_docs.py"],
     "service/http/negotiation.py": ["tests/service/test_negotiation.py"],
     "service/http/protocol.py": ["tests/service/test_http_bounds.py"],
     "service/allowance.py": ["tests/service/test_http_bounds.py"],
@@ -262,7 +264,7 @@ def main() -> int:
             started = time.monotonic()
             killed = seen(folder, mutant, arguments.patience)
             survivors += not killed
-            told = mutant.told((ROOT / mutant.path).read_text(encoding="utf-8"))
+            told = mutant.told((folder / mutant.path).read_text(encoding="utf-8"))
             took = time.monotonic() - started
             print(f"{number:3} {'seen' if killed else 'NOT SEEN'} {took:5.1f} s {told}", flush=True)
     share = 1 - survivors / max(1, len(chosen))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from service import Settings, serve
 from vad import ModelNotFound, ParameterError
@@ -39,6 +39,7 @@ def test_out_of_range_is_refused(name: str, value: Any) -> None:
         ("allowed_origins", "*", ("*",)),
         ("trusted_proxies", "10.0.0.0/8,::1", ("10.0.0.0/8", "::1")),
         ("trusted_proxies", "", ()),
+        ("api_keys", "sixsix, seven77", (SecretStr("sixsix"), SecretStr("seven77"))),
         ("root_path", "/vad", "/vad"),
     ],
 )
@@ -59,7 +60,7 @@ def test_lists_are_separated_by_commas(
         ("root_path", "/vad/"),
         ("workers", 0),
         ("api_keys", ","),
-        ("api_keys", "short"),
+        ("api_keys", "five5"),
         ("allowed_hosts", "https://a.example"),
     ],
 )
