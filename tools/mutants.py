@@ -214,13 +214,21 @@ def sample(only: Sequence[str], number: int, seed: int) -> list[Mutant]:
 
 
 def seen(folder: Path, mutant: Mutant, patience_s: float) -> bool:
-    """Whether a test fails, or does not end."""
+    """Whether a test fails, or does not end, because of a fault."""
     module = folder / mutant.path
     source = module.read_text(encoding="utf-8")
     module.write_text(mutant.applied(source), encoding="utf-8")
+    try:
+        return fails(folder, mutant.path, patience_s)
+    finally:
+        module.write_text(source, encoding="utf-8")
+
+
+def fails(folder: Path, path: str, patience_s: float) -> bool:
+    """Whether a test of a module fails, or does not end."""
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     process = subprocess.Popen(
-        [*command, f"--timeout={patience_s:g}", *tests_of(mutant.path)],
+        [*command, f"--timeout={patience_s:g}", *tests_of(path)],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder), "CI": "true"},  # the same examples each time
         stdout=subprocess.DEVNULL,
@@ -234,7 +242,6 @@ def seen(folder: Path, mutant: Mutant, patience_s: float) -> bool:
     finally:
         process.kill()
         process.wait()
-        module.write_text(source, encoding="utf-8")
 
 
 def main() -> int:
@@ -260,6 +267,14 @@ def main() -> int:
         for file in ROOT.iterdir():
             if file.is_file():
                 shutil.copy(file, folder)
+        broken = [
+            path
+            for path in sorted({mutant.path for mutant in chosen})
+            if fails(folder, path, arguments.patience)
+        ]
+        if broken:
+            print("their tests fail without any fault:", *broken)
+            return 2
         for number, mutant in enumerate(chosen, 1):
             started = time.monotonic()
             killed = seen(folder, mutant, arguments.patience)
