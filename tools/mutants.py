@@ -31,7 +31,11 @@ MIRRORS = {
     "vad/config.py": ["tests/test_config.py", "tests/detection/test_segmenter.py"],
     "vad/errors.py": ["tests/test_errors.py"],
     "vad/frames.py": ["tests/test_frames.py"],
-    "vad/segments.py": ["tests/detection/test_segments.py", "tests/formats"],
+    "vad/segments.py": [
+        "tests/detection/test_segments.py",
+        "tests/formats",
+        "tests/cli/test_cut.py",
+    ],
     "vad/events.py": ["tests/detection/test_stream.py"],
     "vad/detection/probabilities.py": ["tests/detection/test_segmenter.py", "tests/test_given.py"],
     "vad/detection/tiler.py": ["tests/detection/test_segments.py", "tests/test_given.py"],

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vad.config import PRESETS, Segmentation
+from vad.detection.probabilities import unit
 from vad.detection.segmenter import Segmenter, State
 from vad.errors import ParameterError
 from vad.events import SpeechDiscarded, SpeechEvent, SpeechStarted, SpeechStopped
@@ -294,3 +295,8 @@ def test_memory_does_not_grow_with_the_stream(level: float) -> None:
     finally:
         tracemalloc.stop()
     assert grown < 4096
+
+
+@pytest.mark.parametrize(("value", "within"), [(-1e-9, 0.0), (0.0, 0.0), (1.0, 1.0), (1.5, 1.0)])
+def test_what_rounding_puts_outside_is_within_0_to_1(value: float, within: float) -> None:
+    assert unit(value) == within
