@@ -13,7 +13,7 @@ class Models:
     """The default, loaded beforehand, and others, each loaded when it is first asked for.
 
     Args:
-        default: what requests get that name none, and all live streams.
+        default: what requests and live streams get that name none.
         others: names of further ones; None means the shipped ones, if the default is one of them.
     """
 

@@ -177,7 +177,7 @@ class Service:
             self._loaded = await self.files.run(Cancellation(), partial(load, settings))
         self.decoders = DecodePool(min(KEPT, settings.file_workers), limits_of(settings))
         self._detector = detector = self._loaded
-        self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere(), self.tracing)
+        self.hub = Hub(self.metrics, self._turns_elsewhere(), self.tracing)
         self.file_turns = FileTurns(self.hub)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)

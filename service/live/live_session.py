@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from service.live.hub import Pushes
 from service.live.ledger import Ledger
 from vad.events import SpeechEvent, StopReason
-from vad.inference.engine import Frames
+from vad.inference.engine import Engine, Frames
 
 MessageT = TypeVar("MessageT")
 
@@ -35,6 +35,11 @@ class LiveSession(Protocol[MessageT]):
     @property
     def channels(self) -> int:
         """Each takes a place among streams; told once it is open."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """What its audio is heard by."""
         ...
 
     @property
