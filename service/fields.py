@@ -19,6 +19,7 @@ Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 ResponseFormat = Literal["json", "ndjson", "rttm", "srt", "vtt", "csv", "textgrid", "audacity"]
 SEGMENTATION_NAMES = frozenset(field.name for field in fields(Segmentation))
 DEFAULT = PRESETS["default"]
+MAX_STREAM_CHANNELS = 8
 MAX_FIELDS = 100  # of a request, a form or a message
 TOLD, LONGEST = 10, 64  # mistakes that a client is told of, and characters of a name in one
 
@@ -117,8 +118,12 @@ class FileFields(SegmentationFields):
     channels: ChannelsField = Field(
         default="mix", description="mix down, treat each by itself, or the index of one"
     )
-    include: Annotated[list[Literal["probabilities"]], BeforeValidator(_include)] = Field(
-        default=[], description="probabilities: one a frame of 10 ms"
+    include: Annotated[list[Literal["probabilities", "analytics"]], BeforeValidator(_include)] = (
+        Field(
+            default=[],
+            description="probabilities: one a frame of 10 ms; analytics: who spoke how much, "
+            "interrupted and answered when",
+        )
     )
     response_format: ResponseFormat | None = Field(
         default=None, description="also by Accept; default json"
@@ -149,14 +154,16 @@ class FileFields(SegmentationFields):
 class StreamFields(SegmentationFields):
     """Parameters of `WS /v1/vad/stream`."""
 
-    hints: ClassVar[Mapping[str, str]] = {
-        "channels": "a stream is mono: send each channel as a stream of its own"
-    }
+    lists: ClassVar[frozenset[str]] = frozenset({"include"})
 
     model: str | None = None
     encoding: Encoding = "pcm_s16le"
     sample_rate: int = Field(default=16_000, ge=MIN_RATE, le=MAX_RATE)
+    channels: int = Field(default=1, ge=1, le=MAX_STREAM_CHANNELS, description="interleaved")
     probabilities: bool = False
+    include: Annotated[list[Literal["analytics"]], BeforeValidator(_include)] = Field(
+        default=[], description="analytics: of the whole stream, in `session.closed`"
+    )
 
 
 FieldsT = TypeVar("FieldsT", bound=SegmentationFields)

@@ -33,6 +33,7 @@ from vad.errors import (
 from vad.events import Event, Probabilities, SpeechDiscarded, SpeechStarted, SpeechStopped
 
 if TYPE_CHECKING:
+    from vad.analytics import CallAnalytics, call_analytics
     from vad.audio import read
     from vad.detection.recording import Analysis
     from vad.detection.stream import Stream
@@ -47,6 +48,7 @@ __all__ = [
     "Analysis",
     "AudioError",
     "AudioTooLong",
+    "CallAnalytics",
     "CorruptModel",
     "DataError",
     "DecodeError",
@@ -72,16 +74,19 @@ __all__ = [
     "StreamClosed",
     "UnsupportedAudio",
     "VadError",
+    "call_analytics",
     "read",
 ]
 
 # What needs numpy is imported when it is first asked for.
 _LAZY = {
     "Analysis": "vad.detection.recording",
+    "CallAnalytics": "vad.analytics",
     "Detector": "vad.detector",
     "Segment": "vad.segments",
     "Segments": "vad.segments",
     "Stream": "vad.detection.stream",
+    "call_analytics": "vad.analytics",
     "read": "vad.audio",
 }
 

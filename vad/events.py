@@ -1,13 +1,15 @@
 """What a stream reports. The field names are those of the WebSocket's messages.
 
 Times are whole milliseconds of received audio since the start of the stream. Each
-`SpeechStarted` is followed by exactly one `SpeechStopped` or `SpeechDiscarded` of its id.
+`SpeechStarted` is followed by exactly one `SpeechStopped` or `SpeechDiscarded` of its id. Where a
+stream has several channels, `channel` says which one an event is of, and ids count from 0 in each;
+else it is None.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 StopReason = Literal[
     "silence", "max_duration", "flush", "reset", "end", "disconnect", "shutdown", "limit", "error"
@@ -29,6 +31,7 @@ class SpeechStarted:
     audio_start_ms: int
     detected_at_ms: int
     probability: float
+    channel: int | None = None
     type: Literal["speech_started"] = field(default="speech_started", init=False)
 
 
@@ -48,6 +51,7 @@ class SpeechStopped:
     audio_end_ms: int
     confidence: float
     reason: StopReason
+    channel: int | None = None
     type: Literal["speech_stopped"] = field(default="speech_stopped", init=False)
 
 
@@ -59,6 +63,7 @@ class SpeechDiscarded:
     audio_start_ms: int
     audio_end_ms: int
     reason: StopReason
+    channel: int | None = None
     type: Literal["speech_discarded"] = field(default="speech_discarded", init=False)
 
 
@@ -75,8 +80,17 @@ class Probabilities:
     from_ms: int
     hop_ms: int
     values: tuple[float, ...]
+    channel: int | None = None
     type: Literal["probabilities"] = field(default="probabilities", init=False)
 
 
 SpeechEvent = SpeechStarted | SpeechStopped | SpeechDiscarded
 Event = SpeechEvent | Probabilities
+
+
+def as_dict(event: Event) -> dict[str, Any]:
+    """An event's fields; a stream of one channel says nothing of channels."""
+    values = asdict(event)
+    if event.channel is None:
+        del values["channel"]
+    return values

@@ -14,6 +14,7 @@ from vad.errors import ParameterError
 from vad.frames import ms_to_samples
 
 if TYPE_CHECKING:
+    from vad.analytics import CallAnalytics
     from vad.audio import SourceInfo
 
 Label = Literal["speech", "non_speech"]
@@ -54,6 +55,7 @@ class Segments:
         probabilities: [frames] float32 of each channel, one every 10 ms; None unless asked for.
         channels: number of channels looked at; 1 for a mix.
         name: of the file, for formats that carry one.
+        analytics: of the conversation, for JSON; None unless put there from `call_analytics`.
     """
 
     segments: list[Segment]
@@ -65,6 +67,7 @@ class Segments:
     probabilities: dict[int, NDArray[np.float32]] | None = None
     channels: int = 1
     name: str = ""
+    analytics: CallAnalytics | None = None
 
     @property
     def speech(self) -> list[Segment]:

@@ -6,6 +6,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from starlette.datastructures import UploadFile
 
 from service.fields import FileFields
 from service.files.workers import Cancellation
+from vad.analytics import call_analytics
 from vad.audio import AudioReader, SourceInfo
 from vad.audio.pcm import Samples
 from vad.audio.reader import Decoder
@@ -230,6 +232,8 @@ class FileJob:
         decode = self._decoder.seconds
         timing = {"decode_ms": decode, "inference_ms": self._seconds - decode}
         rounded = {name: round(1000 * seconds, 1) for name, seconds in timing.items()}
+        if "analytics" in self._fields.include:
+            result = replace(result, analytics=call_analytics(result))
         described = {"id": self.id, **to_dict(result), "timing": rounded}
         if self._service.tracing is not None:
             self._service.tracing.span("format", began, time() - began, self._parent)

@@ -51,6 +51,52 @@ class FramesModel(BaseModel):
     probabilities: list[float] | list[list[float]]
 
 
+class DurationsModel(BaseModel):
+    """Some durations in seconds; null where there are none."""
+
+    count: int
+    total: float
+    mean: float | None
+    median: float | None
+    longest: float | None
+
+
+class TurnModel(BaseModel):
+    """What one channel says while it has the floor."""
+
+    channel: int
+    start: float
+    end: float
+    response: float | None = Field(description="seconds since the turn before; negative: overlap")
+    interruption: bool
+
+
+class ChannelAnalyticsModel(BaseModel):
+    """One channel's part of a conversation."""
+
+    channel: int
+    talk: float = Field(description="seconds of speech")
+    talk_ratio: float = Field(description="of the duration")
+    talk_share: float = Field(description="of all channels' speech")
+    turns: int
+    longest_turn: float | None
+    pauses: DurationsModel
+    interruptions: int
+    responses: DurationsModel
+
+
+class CallAnalyticsModel(BaseModel):
+    """A conversation, one speaker a channel; docs/calls.md says how each number is found."""
+
+    duration: float
+    channels: list[ChannelAnalyticsModel]
+    turns: list[TurnModel]
+    turns_per_minute: float
+    interruptions: int
+    overlaps: DurationsModel
+    dead_air: DurationsModel
+
+
 class TimingModel(BaseModel):
     """Time spent on the file, waiting aside."""
 
@@ -69,6 +115,9 @@ class Detection(BaseModel):
     speech_ratio: float
     segments: list[SegmentModel]
     frames: FramesModel | None = Field(default=None, description="where include=probabilities asks")
+    analytics: CallAnalyticsModel | None = Field(
+        default=None, description="where include=analytics asks"
+    )
     warnings: list[str]
     timing: TimingModel
 

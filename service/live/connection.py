@@ -12,9 +12,8 @@ import asyncio
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic
@@ -24,13 +23,14 @@ from fastapi import WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
 from service.errors import StreamIdle, StreamStalled, StreamTooLong, TooManyMessages
+from service.live.hub import Pushes
 from service.live.live_session import LiveSession, MessageT
 from service.live.protocol import StreamLimits
 from service.live.websockets import SHORT_CUT, Receiver
 from service.metrics import StreamMeter
 from service.security import address, check_host, check_origin
-from vad.events import StopReason
-from vad.inference.signal import Audio, Frames, Signal
+from vad.events import StopReason, as_dict
+from vad.inference.signal import EMPTY, Frames
 
 if TYPE_CHECKING:
     from service.state import Service
@@ -120,7 +120,7 @@ class Connection(ABC, Generic[MessageT]):
         """Logs the stream's end, and the ends of segments that no one else will hear of."""
         self._end()
         session = self._session
-        last = [asdict(event) for event in session.closed(self._gone or "disconnect")]
+        last = [as_dict(event) for event in session.closed(self._gone or "disconnect")]
         for fields in [*filter(None, map(self._record, self._unsent)), *last]:
             self._log.info(fields.pop("type"), **fields)
         if session.failure is not None:
@@ -160,8 +160,10 @@ class Connection(ABC, Generic[MessageT]):
         check_host(self._websocket, self._service.settings)
         check_origin(self._websocket, self._service.settings.allowed_origins)
         key = await self._authenticate()
-        self._service.streams.admit(self, key, address(self._websocket))
+        client = key, address(self._websocket)
+        self._service.streams.admit(self, *client)
         self._tell(self._session.open(self._websocket.query_params.multi_items()))
+        self._service.streams.admit(self, *client, places=self._session.channels - 1)
         self._admitted = True
         self._news.set()
 
@@ -313,18 +315,18 @@ class Connection(ABC, Generic[MessageT]):
             size += len(what)
         return max(size, 1) / self._session.bytes_per_second
 
-    def feed(self, seconds: float) -> tuple[Signal, Audio] | None:
+    def feed(self, seconds: float) -> Pushes:
         try:
-            audio = self._session.feed(self._joined(int(seconds * self._session.bytes_per_second)))
+            pushes = self._session.feed(self._joined(int(seconds * self._session.bytes_per_second)))
         except Exception as exc:
             self._tell(self._session.refuse(exc))
-            return None
-        if len(audio):
-            return self._session.signal, audio
-        self.take(audio)
-        return None
+            return ()
+        if any(len(audio) for _, audio in pushes):
+            return pushes
+        self.take([EMPTY for _ in pushes])
+        return ()
 
-    def take(self, probabilities: Frames) -> None:
+    def take(self, probabilities: Sequence[Frames]) -> None:
         try:
             messages = self._session.take(probabilities)
         except Exception as exc:

@@ -5,6 +5,8 @@
             messages, in order           ▼
             audio, joined ──▶ one batch of the network ──▶ events ──▶ connections
 
+A stream of several channels has a signal for each in the same batch.
+
 On a CPU a turn is the event loop's own: it is short, and a thread would wait for Python's lock
 at each layer of the network. Elsewhere the same turn runs in an executor. No session is ever
 touched from two threads, since whatever concerns one waits for its turn.
@@ -39,6 +41,9 @@ ANSWERS_S, REST = 0.002, 3
 SHARE_S, PIECE_S, FEW = 0.1, 1.0, 8
 
 
+Pushes = Sequence[tuple[Signal, Audio]]
+
+
 class Member(Protocol):
     """What the hub asks of a connection; all in turns, but for `deliver`."""
 
@@ -62,12 +67,12 @@ class Member(Protocol):
         """How much audio waits before the next message of another kind."""
         ...
 
-    def feed(self, seconds: float) -> tuple[Signal, Audio] | None:
-        """Takes so much of it, at most; None if there is nothing for the network."""
+    def feed(self, seconds: float) -> Pushes:
+        """Takes so much of it, at most: a signal a channel; none if the network has no work."""
         ...
 
-    def take(self, probabilities: Frames) -> None:
-        """What came of it."""
+    def take(self, probabilities: Sequence[Frames]) -> None:
+        """What came of it, of each signal."""
         ...
 
     def fail(self, exc: BaseException) -> None:
@@ -195,27 +200,28 @@ class Hub:
         return unserved
 
     def _batch(self, members: list[Member]) -> None:
-        fed = [(member, each) for member in members if (each := member.feed(SHARE_S)) is not None]
+        fed = [(member, pushes) for member in members if (pushes := member.feed(SHARE_S))]
         if not fed:
             return
+        batch = [push for _, pushes in fed for push in pushes]
         try:
-            found = self._engine.push_many([each for _, each in fed])
+            found = iter(self._engine.push_many(batch))
         except Exception:
-            for member, (signal, audio) in fed:  # so that a fault stays with whose it is
-                self._push(member, signal, audio)
+            for member, pushes in fed:  # so that a fault stays with whose it is
+                self._push(member, pushes)
             return
-        self._metrics.batch_streams.observe(len(fed))
-        for (member, _), values in zip(fed, found, strict=True):
-            member.take(values)
+        self._metrics.batch_streams.observe(len(batch))
+        for member, pushes in fed:
+            member.take([next(found) for _ in pushes])
 
     def _alone(self, member: Member, seconds: float) -> None:
-        if (fed := member.feed(seconds)) is not None:
-            self._push(member, *fed)
+        if pushes := member.feed(seconds):
+            self._push(member, pushes)
 
-    def _push(self, member: Member, signal: Signal, audio: Audio) -> None:
+    def _push(self, member: Member, pushes: Pushes) -> None:
         try:
-            values = self._engine.push(signal, audio)
+            found = self._engine.push_many(pushes)
         except Exception as exc:
             member.fail(exc)
         else:
-            member.take(values)
+            member.take(found)

@@ -13,12 +13,14 @@ class Ledger:
     Attributes:
         speech_ms: sum of the segments' durations, padding included.
         segments: their number, discarded ones aside.
+        spans: start and end of each in ms, by channel; None where nobody will ask for them.
     """
 
     def __init__(self) -> None:
         self.speech_ms = 0
         self.segments = 0
-        self._pending: dict[int, SpeechStarted] = {}
+        self.spans: dict[int, list[tuple[int, int]]] | None = None
+        self._pending: dict[tuple[int | None, int], SpeechStarted] = {}
 
     def enter(self, events: Iterable[Event]) -> list[Event]:
         """Books events that are about to be reported.
@@ -32,12 +34,15 @@ class Ledger:
         booked = list(events)
         for event in booked:
             if isinstance(event, SpeechStarted):
-                self._pending[event.segment_id] = event
+                self._pending[event.channel, event.segment_id] = event
             elif isinstance(event, SpeechStopped | SpeechDiscarded):
-                del self._pending[event.segment_id]
+                del self._pending[event.channel, event.segment_id]
             if isinstance(event, SpeechStopped):
                 self.segments += 1
                 self.speech_ms += event.audio_end_ms - event.audio_start_ms
+                if self.spans is not None:
+                    span = event.audio_start_ms, event.audio_end_ms
+                    self.spans.setdefault(event.channel or 0, []).append(span)
         return booked
 
     def settle(self, now_ms: int, reason: StopReason) -> list[Event]:
@@ -53,6 +58,7 @@ class Ledger:
 def _end(start: SpeechStarted, now_ms: int, reason: StopReason) -> Event:
     at_ms = start.audio_start_ms
     if now_ms <= at_ms:  # a negative pad has put the start, told already, behind all audio
-        return SpeechDiscarded(start.segment_id, at_ms, at_ms, reason)
+        return SpeechDiscarded(start.segment_id, at_ms, at_ms, reason, start.channel)
     # The probability of its first frame is all that is known of the segment.
-    return SpeechStopped(start.segment_id, at_ms, now_ms, start.probability, reason)
+    confidence = start.probability
+    return SpeechStopped(start.segment_id, at_ms, now_ms, confidence, reason, start.channel)

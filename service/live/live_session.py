@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from service.live.hub import Pushes
 from service.live.ledger import Ledger
 from vad.events import SpeechEvent, StopReason
-from vad.inference.signal import Audio, Frames, Signal
+from vad.inference.signal import Frames
 
 MessageT = TypeVar("MessageT")
 
@@ -30,6 +31,11 @@ class LiveSession(Protocol[MessageT]):
     audio_ms: int
     ledger: Ledger
     takes_audio: bool
+
+    @property
+    def channels(self) -> int:
+        """Each takes a place among streams; told once it is open."""
+        ...
 
     @property
     def running(self) -> bool:
@@ -59,21 +65,16 @@ class LiveSession(Protocol[MessageT]):
         """Of audio as it comes."""
         ...
 
-    @property
-    def signal(self) -> Signal:
-        """What the engine knows of the stream, once `feed` has given it audio."""
-        ...
-
-    def feed(self, data: bytes) -> Audio:
-        """Audio for the network, [samples] at 16 kHz; none where there is nothing to hear.
+    def feed(self, data: bytes) -> Pushes:
+        """For the network: of each channel its signal, and its audio, [samples] at 16 kHz.
 
         Raises:
             Exception: for `refuse`.
         """
         ...
 
-    def take(self, probabilities: Frames) -> list[MessageT]:
-        """What came of it."""
+    def take(self, probabilities: Sequence[Frames]) -> list[MessageT]:
+        """What came of each."""
         ...
 
     def refuse(self, exc: Exception) -> list[MessageT]:

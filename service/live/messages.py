@@ -67,17 +67,20 @@ class SessionClosed:
     """Last message of a stream that was open.
 
     Attributes:
-        audio_ms: received.
+        audio_ms: received, of each channel.
         speech_ms: sum of the segments' durations, padding included.
         segments: their number, discarded ones aside.
+        analytics: a `vad.analytics.CallAnalytics`, where they were asked for.
     """
 
     audio_ms: int
     speech_ms: int
     segments: int
+    analytics: Mapping[str, Any] | None = None
     type: Literal["session.closed"] = field(default="session.closed", init=False)
 
 
+OMITTED = frozenset({"channel", "analytics"})  # where there is nothing to say of them
 _JSON = json.JSONEncoder(separators=(",", ":"))
 ServerMessage = SessionCreated | SessionUpdated | Error | SessionClosed | Event
 
@@ -85,7 +88,11 @@ ServerMessage = SessionCreated | SessionUpdated | Error | SessionClosed | Event
 def encode(message: ServerMessage) -> str:
     """A message as the text frame that carries it, its type first."""
     names = (each.name for each in fields(message) if each.name != "type")
-    values = {name: _rounded(getattr(message, name)) for name in names}
+    values = {
+        name: _rounded(value)
+        for name in names
+        if (value := getattr(message, name)) is not None or name not in OMITTED
+    }
     return _JSON.encode({"type": message.type} | values)
 
 

@@ -33,35 +33,44 @@ class StreamRegistry:
     def __init__(self, quota: Quota, gauge: Gauge) -> None:
         self._quota = quota
         self._gauge = gauge
-        self._here: dict[LiveStream, Ticket | None] = {}
+        self._here: dict[LiveStream, tuple[Ticket, ...]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
     def __len__(self) -> int:
-        return sum(ticket is not None for ticket in self._here.values())
+        return sum(bool(tickets) for tickets in self._here.values())
 
     def enter(self, stream: LiveStream) -> None:
         """A stream has come. It is to be ended like all others, even before it is let in."""
-        self._here[stream] = None
+        self._here[stream] = ()
         self._changed()
 
-    def admit(self, stream: LiveStream, key: int | None = None, address: str | None = None) -> None:
-        """Gives a stream its place.
+    def admit(
+        self,
+        stream: LiveStream,
+        key: int | None = None,
+        address: str | None = None,
+        *,
+        places: int = 1,
+    ) -> None:
+        """Gives a stream its place, or further ones.
 
         Args:
             stream: that asks.
             key: number of its client's key; None without keys.
             address: its client's, where it is known.
+            places: how many.
 
         Raises:
             TooManyStreams: none is left, in all or for this client.
         """
-        self._here[stream] = self._quota.take(key, address)
+        for _ in range(places):
+            self._here[stream] = (*self._here.get(stream, ()), self._quota.take(key, address))
         self._changed()
 
     def release(self, stream: LiveStream) -> None:
-        """It has gone; its place, if it had one, is free."""
-        if (ticket := self._here.pop(stream, None)) is not None:
+        """It has gone; its places, if it had any, are free."""
+        for ticket in self._here.pop(stream, ()):
             ticket.give_back()
         self._changed()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -14,7 +13,7 @@ from service.live.protocol import State, StreamLimits
 from service.live.session import StreamSession
 from service.problems import problem_type
 from service.security import bearer
-from vad.events import SpeechEvent
+from vad.events import SpeechEvent, as_dict
 
 __all__ = ["Connection", "StreamConnection", "fallback", "router"]
 router = APIRouter()
@@ -66,4 +65,4 @@ class StreamConnection(Connection[ServerMessage]):
         return message.code if isinstance(message, Error) else None
 
     def _record(self, message: ServerMessage) -> dict[str, Any] | None:
-        return asdict(message) if isinstance(message, SpeechEvent) else None
+        return as_dict(message) if isinstance(message, SpeechEvent) else None

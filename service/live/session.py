@@ -9,7 +9,8 @@ more, for the log.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
@@ -32,6 +33,7 @@ from service.fields import (
     parse_json,
     parse_text,
 )
+from service.live.hub import Pushes
 from service.live.ledger import Ledger
 from service.live.messages import (
     ServerMessage,
@@ -52,15 +54,17 @@ from service.live.protocol import (
 )
 from service.problems import INTERNAL, problem_type
 from vad import Detector, Stream
-from vad.audio.pcm import sample_bytes
+from vad.analytics import analytics_of_spans
+from vad.audio.pcm import Deinterleaver, sample_bytes
 from vad.config import Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.inference.signal import Audio, Frames, Signal
+from vad.inference.signal import Frames
 
 __all__ = ["State", "StreamLimits", "StreamSession"]
 _OVER = (State.DRAINING, State.CLOSED)
 _NOT_YET_OPEN = (State.CONNECTING, State.AUTH)
-_STREAM_PARAMS = ("encoding", "sample_rate", "probabilities")
+_STREAM_PARAMS = ("encoding", "sample_rate", "channels", "probabilities")
+_OF_URL = frozenset({"channels", "include"})  # places were taken for the former
 
 
 class StreamSession:
@@ -106,7 +110,8 @@ class StreamSession:
         self._opened_at = 0.0
         self._fields = StreamFields()
         self._segmentation = Segmentation()
-        self._stream: Stream | None = None
+        self._streams: list[Stream] = []  # one a channel
+        self._split: Callable[[bytes], list[bytes]] = _alone
         self._bytes = 0
         self._full = False  # it may have no more audio
 
@@ -146,31 +151,31 @@ class StreamSession:
         return self._width * self._fields.sample_rate
 
     @property
-    def signal(self) -> Signal:
-        """What the engine knows of the stream; there from the first `feed` on."""
-        assert self._stream is not None
-        return self._stream.signal
+    def channels(self) -> int:
+        """How many it has, once it is open."""
+        return self._fields.channels
 
-    def feed(self, data: bytes) -> Audio:
-        """Audio for the network, [samples] float32 at 16 kHz; the other half is `take`.
+    def feed(self, data: bytes) -> Pushes:
+        """For the network: of each channel its signal, and its audio; the other half is `take`.
 
         Raises:
             Exception: for `refuse`.
         """
         self._allow("audio")
         self._check_lead(len(data))
-        if self._stream is None:
-            self._stream = self._begin()
+        if not self._streams:
+            self._begin()
             self.state = State.STREAMING
         taken = data[: self._room()]
         self._bytes += len(taken)
         self._full = len(data) > len(taken)
-        return self._stream.feed(taken)
+        parts = self._split(taken)
+        return [(s.signal, s.feed(part)) for s, part in zip(self._streams, parts, strict=True)]
 
-    def take(self, probabilities: Frames) -> list[ServerMessage]:
+    def take(self, probabilities: Sequence[Frames]) -> list[ServerMessage]:
         """What came of the audio."""
-        assert self._stream is not None
-        out: list[ServerMessage] = [*self._book(self._stream.take(probabilities))]
+        found = iter(probabilities)
+        out: list[ServerMessage] = [*self._of_each(lambda stream: stream.take(next(found)))]
         if self._full:
             limit = self._limits.max_stream_s
             out += self.fail(StreamTooLong(f"a stream may have {limit:g} s of audio"))
@@ -220,6 +225,8 @@ class StreamSession:
     def _opened(self, fields: StreamFields) -> list[ServerMessage]:
         self._configure(fields, fields.segmentation())
         self.state, self._opened_at = State.OPEN, self._clock()
+        if "analytics" in fields.include:
+            self.ledger.spans = {}
         created = SessionCreated(
             session_id=self._session_id,
             model=self._detector.name,
@@ -255,9 +262,9 @@ class StreamSession:
             raise InvalidFields(*(FieldError(n[:LONGEST], f"{kind} has no fields") for n in told))
         if kind == "end":
             return self._end()
-        if self._stream is None or kind == "keepalive":
+        if kind == "keepalive":
             return []
-        return [*self._book(self._stream.flush() if kind == "flush" else self._stream.reset())]
+        return [*self._of_each(Stream.flush if kind == "flush" else Stream.reset)]
 
     def _auth(self, values: Mapping[str, Any]) -> list[ServerMessage]:
         token = values.get("token")
@@ -271,28 +278,36 @@ class StreamSession:
         changes = parse_json(StreamFields, values)
         given = {name: getattr(changes, name) for name in changes.model_fields_set}
         thresholds = {n: v for n, v in given.items() if n in SEGMENTATION_NAMES}
-        if self._stream is None:
+        if fixed := sorted(given.keys() & _OF_URL):
+            raise InvalidFields(*(FieldError(n, "is a parameter of the URL") for n in fixed))
+        if not self._streams:
             fields = self._fields.model_copy(update=given)
             self._configure(fields, self._segmentation.updated(**thresholds))
         elif late := sorted(given.keys() - SEGMENTATION_NAMES):
             raise InvalidFields(*(FieldError(n, "can't change once audio came") for n in late))
         else:
-            self._segmentation = self._stream.update(**thresholds)
+            for stream in self._streams:
+                self._segmentation = stream.update(**thresholds)
         return [SessionUpdated(self._params())]
 
     def _audio(self, data: bytes) -> list[ServerMessage]:
         if len(data) > self._limits.max_message_bytes:
             raise self._too_large()
-        audio = self.feed(data)
-        return self.take(self._detector.engine.push(self.signal, audio))
+        return self.take(self._detector.engine.push_many(self.feed(data)))
 
-    def _begin(self) -> Stream:
-        return self._detector.stream(
-            self._fields.sample_rate,
-            encoding=self._fields.encoding,
-            segmentation=self._segmentation,
-            probabilities=self._fields.probabilities,
-        )
+    def _begin(self) -> None:
+        fields = self._fields
+        self._streams = [
+            self._detector.stream(
+                fields.sample_rate,
+                encoding=fields.encoding,
+                segmentation=self._segmentation,
+                probabilities=fields.probabilities,
+            )
+            for _ in range(fields.channels)
+        ]
+        if fields.channels > 1:
+            self._split = Deinterleaver(fields.encoding, fields.channels).push
 
     def _room(self) -> int:
         """Bytes that the stream may still take."""
@@ -300,8 +315,8 @@ class StreamSession:
 
     @property
     def _width(self) -> int:
-        """Bytes of a sample."""
-        return sample_bytes(self._fields.encoding)
+        """Bytes of a sample of every channel."""
+        return sample_bytes(self._fields.encoding) * self._fields.channels
 
     def _check_lead(self, fresh: int) -> None:
         limit = self._limits.max_stream_lead_s
@@ -313,25 +328,45 @@ class StreamSession:
         return MessageTooLarge(f"a message may have {self._limits.max_message_bytes} bytes")
 
     def _end(self) -> list[ServerMessage]:
-        events = [] if self._stream is None else self._book(self._stream.finish("end"))
+        events = self._of_each(lambda stream: stream.finish("end"))
         self.state, self.reason = State.DRAINING, "end"
         return [*events, self._summary()]
 
     def _summary(self) -> SessionClosed:
-        return SessionClosed(self.audio_ms, self.ledger.speech_ms, self.ledger.segments)
+        analytics = None
+        if self.ledger.spans is not None:
+            own = {channel: self.ledger.spans.get(channel, []) for channel in range(self.channels)}
+            analytics = asdict(analytics_of_spans(own, self.audio_ms))
+        return SessionClosed(self.audio_ms, self.ledger.speech_ms, self.ledger.segments, analytics)
 
-    def _book(self, events: Iterable[Event]) -> list[Event]:
-        if self._stream is not None:
-            self.audio_ms = self._stream.received_ms
-        return self.ledger.enter(events)
+    def _of_each(self, call: Callable[[Stream], list[Event]]) -> list[Event]:
+        """What a call says of each channel, booked."""
+        events: list[Event] = []
+        for channel in range(len(self._streams)):
+            events += self._of(channel, call)
+        return events
+
+    def _of(self, channel: int, call: Callable[[Stream], list[Event]]) -> list[Event]:
+        """What a call says of one channel, booked."""
+        stream = self._streams[channel]
+        found = call(stream)
+        if self.channels > 1:
+            found = [replace(event, channel=channel) for event in found]
+        self.audio_ms = max(self.audio_ms, stream.received_ms)
+        return self.ledger.enter(found)
 
     def _final(self, reason: StopReason) -> list[Event]:
         """Ends every open segment, whatever state the detector is in."""
         events: list[Event] = []
-        if self._stream is not None:
+        for channel in range(len(self._streams)):
             try:
-                events = self._book(self._stream.finish(reason))
+                events += self._of(channel, lambda stream: stream.finish(reason))
             except Exception as exc:
                 self.failure = self.failure or exc
         self.state, self.reason = State.DRAINING, reason
         return events + self.ledger.settle(self.audio_ms, reason)
+
+
+def _alone(data: bytes) -> list[bytes]:
+    """Of one channel, all of it."""
+    return [data]

@@ -16,7 +16,7 @@ returns those that no one can be told any more, for the log.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from service.errors import (
@@ -26,6 +26,7 @@ from service.errors import (
     StreamTooLong,
     UnsupportedFrame,
 )
+from service.live.hub import Pushes
 from service.live.ledger import Ledger
 from service.live.protocol import NORMAL_CLOSURE, State, StreamLimits, reason_of
 from service.problems import INTERNAL, problem_type
@@ -45,7 +46,7 @@ from service.realtime.messages import (
 from service.realtime.turns import InputBuffer, Turns
 from vad import Detector, Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.inference.signal import EMPTY, Audio, Frames, Signal
+from vad.inference.signal import Frames
 
 _OVER = (State.DRAINING, State.CLOSED)
 MIN_COMMIT_MS = 100  # what OpenAI's own server asks for
@@ -69,6 +70,7 @@ class RealtimeSession:
     """
 
     takes_audio = False
+    channels = 1
 
     def __init__(
         self,
@@ -154,14 +156,10 @@ class RealtimeSession:
         """Of audio as it comes."""
         return self._buffer.format.sample_rate * self._buffer.format.sample_bytes
 
-    @property
-    def signal(self) -> Signal:
-        """What the engine knows of the stream; there whenever `feed` gave it audio."""
-        assert self._turns is not None
-        return self._turns.signal
+    def feed(self, data: bytes) -> Pushes:
+        """For the network: the signal, and its audio; none where no turns are asked for.
 
-    def feed(self, data: bytes) -> Audio:
-        """Audio for the network, [samples] float32 at 16 kHz; the other half is `take`.
+        The other half is `take`.
 
         Raises:
             Exception: for `refuse`.
@@ -173,11 +171,14 @@ class RealtimeSession:
         self.audio_ms = self._buffer.end_ms
         self._full = len(data) > room
         self._check_lead()
-        return EMPTY if self._turns is None else self._turns.feed(samples)
+        return [] if self._turns is None else [(self._turns.signal, self._turns.feed(samples))]
 
-    def take(self, probabilities: Frames) -> list[ServerEvent]:
+    def take(self, probabilities: Sequence[Frames]) -> list[ServerEvent]:
         """What came of the audio."""
-        out = [] if self._turns is None else self._reported(self._turns.take(probabilities))
+        out: list[ServerEvent] = []
+        if self._turns is not None:
+            [values] = probabilities
+            out += self._reported(self._turns.take(values))
         if self._full:
             limit = self._limits.max_stream_s
             out += self.fail(StreamTooLong(f"a session may have {limit:g} s of audio"))
@@ -238,8 +239,8 @@ class RealtimeSession:
         return [*out, self._narrator.updated(self._described())]
 
     def _append(self, values: Mapping[str, Any]) -> list[ServerEvent]:
-        audio = self.feed(decode_audio(validated(Append, values).audio))
-        return self.take(self._detector.engine.push(self.signal, audio) if len(audio) else audio)
+        pushes = self.feed(decode_audio(validated(Append, values).audio))
+        return self.take(self._detector.engine.push_many(pushes))
 
     def _commit(self, values: Mapping[str, Any]) -> list[ServerEvent]:
         validated(NoFields, values)

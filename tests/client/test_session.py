@@ -88,6 +88,21 @@ def test_times_and_ids_go_on_after_a_loss() -> None:
     assert vars(session.summary) == {"audio_ms": 1300, "speech_ms": 800, "segments": 2}
 
 
+def test_each_channel_has_ids_of_its_own() -> None:
+    session = opened(channels=2)
+    session.sent(4 * 8000)
+    assert session.audio_ms == 1000
+    values = {"audio_start_ms": 10, "detected_at_ms": 60, "probability": 0.7}
+    for channel in (0, 1):
+        event = receive(session, "speech_started", segment_id=0, channel=channel, **values)
+        assert (event.channel, event.segment_id) == (channel, 0)
+    stops, _ = session.lost(1012, "")
+    assert [(stop.channel, stop.segment_id) for stop in stops] == [(0, 0), (1, 0)]
+    session.opened(json.dumps(WELCOME))
+    again = receive(session, "speech_started", segment_id=0, channel=1, **values)
+    assert (again.channel, again.segment_id, again.audio_start_ms) == (1, 1, 1010)
+
+
 def test_refusals() -> None:
     session = opened()
     values = {"code": "invalid-parameter", "message": "threshold: no", "param": "threshold"}

@@ -125,7 +125,7 @@ Provoke = Callable[[WebSocketTestSession], None]
 STREAMS: dict[str, tuple[dict[str, Any], str, Provoke, int | None]] = {
     "unknown-message": ({}, STREAM, lines({"type": "dance"}), None),
     "not-allowed": ({}, STREAM, lines({"type": "auth", "token": "k"}), None),
-    "invalid-parameter": ({}, f"{STREAM}?channels=1", lines(), 1008),
+    "invalid-parameter": ({}, f"{STREAM}?channels=9", lines(), 1008),
     "malformed-message": ({}, STREAM, lines("{"), 1007),
     "message-too-large": ({"max_message_bytes": 10}, STREAM, lines(bytes(11)), 1009),
     "unauthorised": ({"api_keys": "a-key-of-ours"}, STREAM, lines({"type": "end"}), 1008),

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ import soundfile
 from service import Settings, create_app
 from service.files.turns import PIECE_SAMPLES, FileEngine, FileTurns
 from service.live import hub as hubs
-from service.live.hub import Hub
+from service.live.hub import Hub, Pushes
 from service.metrics import Metrics
 from service.state import Service
 from vad import Detector
@@ -132,13 +132,13 @@ class Stream:
     def backlog_s(self) -> float:
         return self.steps * 0.02
 
-    def feed(self, seconds: float) -> tuple[Signal, Audio] | None:
+    def feed(self, seconds: float) -> Pushes:
         count = min(self.steps, round(seconds / 0.02))
         self.steps -= count
-        return cast(Signal, self.signal), np.tile(STEP, count)
+        return [(cast(Signal, self.signal), np.tile(STEP, count))]
 
-    def take(self, probabilities: Frames) -> None:
-        self.log.append(len(probabilities))
+    def take(self, probabilities: Sequence[Frames]) -> None:
+        self.log += map(len, probabilities)
 
     def fail(self, exc: BaseException) -> None:
         self.log.append(exc)

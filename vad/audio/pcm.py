@@ -127,6 +127,27 @@ def sample_bytes(encoding: str) -> int:
     return _DECODERS[encoding][0]
 
 
+class Deinterleaver:
+    """Tells the channels of headerless PCM apart, in pieces of any size; does no I/O.
+
+    Args:
+        encoding: one of `ENCODINGS`.
+        channels: of which a sample each follow one another.
+    """
+
+    def __init__(self, encoding: str, channels: int) -> None:
+        self._channels, self._width = channels, sample_bytes(encoding)
+        self._rest = b""
+
+    def push(self, data: bytes) -> list[bytes]:
+        """The samples of each channel that `data` completes for all of them."""
+        joined = self._rest + data
+        whole = len(joined) - len(joined) % (self._channels * self._width)
+        self._rest = joined[whole:]
+        samples = np.frombuffer(joined[:whole], np.dtype((np.void, self._width)))
+        return [samples[i :: self._channels].tobytes() for i in range(self._channels)]
+
+
 class PcmDecoder:
     """Headerless mono PCM, in pieces of any size; does no I/O.
 

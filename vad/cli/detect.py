@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -62,6 +63,14 @@ def detect(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Include each frame's, in JSON.")
     ] = False,
+    analytics: Annotated[
+        bool,
+        typer.Option(
+            "--analytics",
+            help="Tell of turns, pauses, overlaps and responses, in JSON or a table; of a call "
+            "with --channels separate.",
+        ),
+    ] = False,
     encoding: Encoding = None,
     sample_rate: SampleRate = None,
     model: Model = DEFAULT_MODEL,
@@ -84,9 +93,12 @@ def detect(
         files, recursive=recursive, headerless=encoding is not None
     )
     _check(recordings, named, output, output_dir, plot)
+    if analytics and named not in (None, "json", "ndjson"):
+        raise ParameterError("analytics", f"is told in json and ndjson, not in {named}")
     several = recursive or len(files) > 1
     sink = _sink(recordings, named, output, output_dir, several=several)
 
+    from vad.analytics import call_analytics
     from vad.cli.parallel import Batch, Listening
     from vad.detector import Detector
     from vad.inference.arrays import cores
@@ -99,8 +111,10 @@ def detect(
         for recording, found in batch.detect(detector, drawn=not sink.scrolls):
             if found is None:
                 failed += 1
-            else:
-                sink.add(recording, found)
+                continue
+            if analytics:
+                found = replace(found, analytics=call_analytics(found))
+            sink.add(recording, found)
     sink.finish()
     if found is not None and plot is not None:
         from vad.cli.plot import draw
@@ -296,8 +310,12 @@ class _Tables:
     def finish(self) -> None:
         from rich.console import Console
 
-        from vad.cli.tables import segments_table, summary_table
+        from vad.cli.tables import analytics_table, segments_table, summary_table
 
         if self._results:
+            console = Console()
             make = summary_table if self._several else segments_table
-            Console().print(make(self._results))
+            console.print(make(self._results))
+            for found in self._results:
+                if found.analytics is not None:
+                    console.print(analytics_table(found.name, found.analytics))

@@ -8,7 +8,6 @@ import queue
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +18,7 @@ from vad.cli.recordings import standard_input
 from vad.cli.terminal import clock, complain, errors
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import MissingExtra, ParameterError
-from vad.events import Event, Probabilities, SpeechStarted, SpeechStopped
+from vad.events import Event, Probabilities, SpeechStarted, SpeechStopped, as_dict
 
 if TYPE_CHECKING:
     from vad.audio import Channels
@@ -102,7 +101,7 @@ class _Teller:
 
     def __call__(self, events: list[Event]) -> None:
         for event in events:
-            text = json.dumps(asdict(event)) if self._as_json else _sentence(event)
+            text = json.dumps(as_dict(event)) if self._as_json else _sentence(event)
             print_whole(f"{text}\n", "ndjson" if self._as_json else "text")
 
 

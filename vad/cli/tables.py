@@ -11,6 +11,7 @@ from rich.text import Text
 from vad.cli.terminal import clock
 
 if TYPE_CHECKING:
+    from vad.analytics import CallAnalytics
     from vad.segments import Segments
 
 
@@ -51,6 +52,29 @@ def summary_table(results: Sequence[Segments]) -> Table:
         cells = _cells(found.duration, spoken, len(found.speech))
         table.add_row(Text(found.name), *cells)
     table.caption = "--format csv lists the segments"
+    return table
+
+
+def analytics_table(name: str, found: CallAnalytics) -> Table:
+    """A conversation, a row for each channel."""
+    table = Table(title=Text(name), title_justify="left")
+    for column in ("channel", "talk", "share", "turns", "interruptions", "pauses", "response"):
+        table.add_column(column, justify="right")
+    for each in found.channels:
+        response = each.responses.median
+        table.add_row(
+            str(each.channel),
+            f"{each.talk:.2f} s",
+            f"{each.talk_share:.0%}",
+            str(each.turns),
+            str(each.interruptions),
+            f"{each.pauses.total:.2f} s",
+            "-" if response is None else f"{response:.2f} s",
+        )
+    table.caption = (
+        f"{found.overlaps.count} overlaps of {found.overlaps.total:.2f} s; nobody speaks for "
+        f"{found.dead_air.total:.2f} s, {found.dead_air.longest or 0:.2f} s at a time at most"
+    )
     return table
 
 

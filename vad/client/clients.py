@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -107,22 +107,24 @@ class Client:
         sample_rate: int = 16_000,
         *,
         encoding: Encoding = "pcm_s16le",
+        channels: int = 1,
         probabilities: bool = False,
         model: str | None = None,
         reconnect: bool = False,
         **thresholds: Unpack[Thresholds],
     ) -> Stream:
-        """A live stream of mono audio, to be used with `with`.
+        """A live stream, to be used with `with`.
 
         Args:
             sample_rate, encoding: of what will be sent.
+            channels: up to 8, interleaved; of more than one, each event says its `channel`.
             probabilities: report them as events, too.
             model: None takes the one that is loaded.
             reconnect: go on with a new connection where one is lost; see `vad.client.Stream`.
             thresholds: those of `vad.Segmentation`; `Stream.update` changes them.
         """
-        query = {"sample_rate": sample_rate, "encoding": encoding, "model": model, **thresholds}
-        return Stream({**query, "probabilities": probabilities}, self._config.stream(reconnect))
+        query = _stream_query(sample_rate, encoding, channels, probabilities, model)
+        return Stream({**query, **thresholds}, self._config.stream(reconnect))
 
     def close(self) -> None:
         """Lets go of the connections."""
@@ -215,15 +217,15 @@ class AsyncClient:
         sample_rate: int = 16_000,
         *,
         encoding: Encoding = "pcm_s16le",
+        channels: int = 1,
         probabilities: bool = False,
         model: str | None = None,
         reconnect: bool = False,
         **thresholds: Unpack[Thresholds],
     ) -> AsyncStream:
         """As `Client.stream`, for `async with`."""
-        query = {"sample_rate": sample_rate, "encoding": encoding, "model": model, **thresholds}
-        how = self._config.stream(reconnect)
-        return AsyncStream({**query, "probabilities": probabilities}, how)
+        query = _stream_query(sample_rate, encoding, channels, probabilities, model)
+        return AsyncStream({**query, **thresholds}, self._config.stream(reconnect))
 
     async def aclose(self) -> None:
         """Lets go of the connections."""
@@ -254,3 +256,15 @@ class AsyncClient:
         async with self._answered(upload, query) as response:
             async for line in response.aiter_lines():
                 yield line
+
+
+def _stream_query(
+    sample_rate: int, encoding: Encoding, channels: int, probabilities: bool, model: str | None
+) -> dict[str, Any]:
+    return {
+        "sample_rate": sample_rate,
+        "encoding": encoding,
+        "channels": channels if channels > 1 else None,
+        "probabilities": probabilities,
+        "model": model,
+    }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from vad.client.errors import (
@@ -91,11 +91,14 @@ class Session:
         self.summary: StreamSummary | None = None
         self.ending = False
         self._rate = int(params["sample_rate"])
-        self._width = _WIDTHS.get(str(params["encoding"]), 1)
+        self._width = _WIDTHS.get(str(params["encoding"]), 1) * int(params.get("channels") or 1)
         self._bytes = 0  # sent to any connection
         self._torn = 0  # bytes that end a sample whose beginning is lost
-        self._offset_ms = self._first_id = self._next_id = 0
-        self._open: dict[int, SpeechStarted] = {}
+        self._offset_ms = 0
+        # By channel; None where there is but one.
+        self._first_id: dict[int | None, int] = {}
+        self._next_id: dict[int | None, int] = {}
+        self._open: dict[tuple[int | None, int], SpeechStarted] = {}
         self._speech_ms = self._segments = 0
         self._fatal: Problem | None = None
 
@@ -187,13 +190,14 @@ class Session:
                 max(start.audio_start_ms, self.audio_ms),
                 start.probability,
                 "disconnect",
+                start.channel,
             )
             for start in list(self._open.values())
         ]
         for stop in stops:
             self._count(stop)
         self._torn = -self._bytes % self._width
-        self._offset_ms, self._first_id = self.audio_ms, self._next_id
+        self._offset_ms, self._first_id = self.audio_ms, dict(self._next_id)
         refused = None if self._fatal is None else refusal(self._fatal, code)
         if refused is not None and not isinstance(refused, Unavailable):
             return stops, refused
@@ -205,7 +209,8 @@ class Session:
     def _book(self, event: Event) -> Event:
         if isinstance(event, Probabilities):
             return replace(event, from_ms=event.from_ms + self._offset_ms)
-        number, start_ms = event.segment_id + self._first_id, event.audio_start_ms + self._offset_ms
+        number = event.segment_id + self._first_id.get(event.channel, 0)
+        start_ms = event.audio_start_ms + self._offset_ms
         if isinstance(event, SpeechStarted):
             known_ms = event.detected_at_ms + self._offset_ms
             event = replace(
@@ -219,10 +224,10 @@ class Session:
 
     def _count(self, event: SpeechStarted | SpeechStopped | SpeechDiscarded) -> None:
         if isinstance(event, SpeechStarted):
-            self._open[event.segment_id] = event
-            self._next_id = event.segment_id + 1
+            self._open[event.channel, event.segment_id] = event
+            self._next_id[event.channel] = event.segment_id + 1
             return
-        self._open.pop(event.segment_id, None)
+        self._open.pop((event.channel, event.segment_id), None)
         if isinstance(event, SpeechStopped):
             self._segments += 1
             self._speech_ms += event.audio_end_ms - event.audio_start_ms
@@ -241,7 +246,11 @@ def _message(text: str) -> dict[str, Any]:
 def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """A dataclass from those values that it knows: a later service may send more."""
     try:
-        given = {field.name: values[field.name] for field in fields(kind) if field.init}
+        given = {
+            field.name: values[field.name]
+            for field in fields(kind)
+            if field.init and (field.name in values or field.default is MISSING)
+        }
     except KeyError as exc:
         raise ConnectionFailed(f"a message of the service lacks {exc}") from exc
     return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})

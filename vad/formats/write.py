@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def to_dict(result: Segments) -> dict[str, Any]:
 
     Returns:
         `frames` only if the probabilities were kept: those of one channel as a list, those of
-        several as a list of lists in the order of the channels.
+        several as a list of lists in the order of the channels. `analytics` only if it has them.
     """
     whole = {**_head(result), "segments": [_segment(each) for each in result.segments]}
     return {**whole, **_tail(result)}
@@ -103,6 +104,8 @@ def _head(result: Segments) -> dict[str, Any]:
 
 def _tail(result: Segments) -> dict[str, Any]:
     tail: dict[str, Any] = {"warnings": list(result.warnings)}
+    if result.analytics is not None:
+        tail = {"analytics": asdict(result.analytics), **tail}
     if result.probabilities is None:
         return tail
     rows = [
