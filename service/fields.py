@@ -151,6 +151,23 @@ class FileFields(SegmentationFields):
         self.segmentation()
 
 
+class FloatFields(SegmentationFields):
+    """Fields of `POST /v1/vad` in JSON, as LocalAI has it; the audio aside.
+
+    Attributes:
+        aliases: what its clients call the model; the loaded one answers to either.
+    """
+
+    aliases: ClassVar[tuple[str, ...]] = ("silero-vad", "silero-vad-ggml")
+
+    model: str | None = Field(
+        default=None, description=f"one that /v1/models names, or {' or '.join(aliases)}"
+    )
+    sample_rate: int = Field(
+        default=16_000, ge=MIN_RATE, le=MAX_RATE, description="Hz; LocalAI knows 16000 alone"
+    )
+
+
 class StreamFields(SegmentationFields):
     """Parameters of `WS /v1/vad/stream`."""
 

@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(default=2**31, ge=1, description="of one HTTP request")
+    max_json_bytes: int = Field(
+        default=2**26, ge=1, description="of one in JSON, where a second of audio takes some 200 KB"
+    )
     max_audio_s: float = Field(default=4 * HOUR, gt=0, description="decoded seconds of one file")
     max_files: int = Field(default=32, ge=1, description="files of one request")
     max_channels: int = Field(default=64, ge=1, description="channels of one file")

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import anyio
 from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -93,6 +94,44 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
             f"{media_type!r} holds no audio: send multipart/form-data with a "
             "file, or the audio itself as audio/* or application/octet-stream"
         )
+
+
+@asynccontextmanager
+async def receive_json(request: Request, settings: Settings) -> AsyncIterator[BinaryIO]:
+    """Receives a body of JSON, at its start; it lives as long as the context.
+
+    Raises:
+        As `receive`; a body may have `max_json_bytes`.
+    """
+    _check_coding(request)
+    if not is_json(request):
+        raise UnsupportedMedia("send JSON as application/json")
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as spool, _told_if_full():
+        async for chunk in _limited(request, settings, settings.max_json_bytes).stream():
+            await run_in_threadpool(spool.write, chunk)
+        spool.seek(0)
+        yield cast(BinaryIO, spool)
+
+
+@asynccontextmanager
+async def watched(request: Request, stop: Cancellation) -> AsyncIterator[None]:
+    """Meanwhile, a client that goes away stops the work.
+
+    Args:
+        request: whose body has been received.
+        stop: of the work.
+    """
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stop.cancel(ClientGone("the client has gone"))
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
 
 
 @contextmanager
@@ -204,6 +243,11 @@ class _Pipe:
                 self.abort()
 
 
+def is_json(request: Request) -> bool:
+    """Whether the body is JSON."""
+    return _media_type(request) == "application/json"
+
+
 def is_raw(request: Request) -> bool:
     """Whether the body is the audio itself."""
     return _media_type(request).startswith(_RAW_TYPES)
@@ -214,12 +258,13 @@ def _media_type(request: Request) -> str:
     return given.partition(";")[0].strip().lower()
 
 
-def _limited(request: Request, settings: Settings) -> Request:
+def _limited(request: Request, settings: Settings, most: int | None = None) -> Request:
     """The same request, its body counted and timed while it arrives; a form must be whole."""
+    most = settings.max_body_bytes if most is None else most
     closing, tail = _closing_boundary(request), bytearray()
     declared = request.headers.get("Content-Length", "0")
-    too_large = BodyTooLarge(f"a body may have {settings.max_body_bytes} bytes")
-    if declared.isdecimal() and int(declared) > settings.max_body_bytes:
+    too_large = BodyTooLarge(f"such a body may have {most} bytes")
+    if declared.isdecimal() and int(declared) > most:
         raise too_large
     received, started = 0, monotonic()
 
@@ -239,7 +284,7 @@ def _limited(request: Request, settings: Settings) -> Request:
         if message["type"] == "http.disconnect":
             raise ClientGone("the client went before its body had arrived")
         received += len(message.get("body", b""))
-        if received > settings.max_body_bytes:
+        if received > most:
             raise too_large
         tail.extend(message.get("body", b""))
         del tail[:-TAIL]

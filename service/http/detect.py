@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -17,10 +16,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import ClientGone
 from service.fields import FileFields, ResponseFormat, parse_text
-from service.files.body import arriving, is_raw, receive
+from service.files.body import arriving, is_json, is_raw, receive, watched
 from service.files.feed import Feed
 from service.files.job import FileJob, Left
 from service.files.workers import Cancellation, Workers
+from service.http.floats import FloatSegments, detect_floats
 from service.http.negotiation import choose_format
 from service.http.openapi import DETECT_REQUEST, DETECT_RESPONSES
 from service.http.schemas import Batch, Detection
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @router.post(
     "/v1/vad",
-    response_model=Detection | Batch,
+    response_model=Detection | Batch | FloatSegments,
     responses=DETECT_RESPONSES,
     openapi_extra=DETECT_REQUEST,
 )
@@ -43,12 +43,15 @@ async def detect(request: Request) -> Response:
     """Finds where people speak; the segments tile each file.
 
     Send one file or several as multipart `file`, or the audio itself as the body. Parameters
-    go into the query or the form.
+    go into the query or the form. A body of JSON is answered as LocalAI answers it: `audio` is a
+    list of numbers at 16 kHz.
     """
     service: Service = request.app.state.service
     service.check_ready()
     query = request.query_params.multi_items()
     service.files.check_room()
+    if is_json(request):
+        return await detect_floats(request, service)
     early = parse_text(FileFields, query)  # a mistake here need not wait for the upload
     accept = ", ".join(request.headers.getlist("Accept"))
     stop = Cancellation()
@@ -189,27 +192,6 @@ class Work:
     def _line(self, kind: str, job: FileJob, values: dict[str, Any]) -> str:
         named = {"file": job.name} if len(self.jobs) > 1 else {}
         return _dumps({"type": kind, **named, **values}) + "\n"
-
-
-@asynccontextmanager
-async def watched(request: Request, stop: Cancellation) -> AsyncIterator[None]:
-    """Meanwhile, a client that goes away stops the work.
-
-    Args:
-        request: whose body has been received.
-        stop: of the work.
-    """
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        stop.cancel(ClientGone("the client has gone"))
-
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watcher.cancel()
 
 
 def _dumps(value: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.fields import FileFields, SegmentationFields
+from service.fields import FileFields, FloatFields, SegmentationFields
 from service.problems import MEDIA_TYPE
 from vad.formats import MEDIA_TYPES
 
@@ -114,8 +114,21 @@ def form_request(fields: type[SegmentationFields], defaults: Mapping[str, Any]) 
     return _request(_described(fields, defaults), _BINARY, {})
 
 
+_FLOATS = {
+    "type": "object",
+    "required": ["audio"],
+    "properties": {
+        "audio": {"type": "array", "items": {"type": "number"}, "description": "from -1 to 1"},
+        **_described(FloatFields),
+    },
+    "additionalProperties": False,
+}
 DETECT_REQUEST = _request(
     _described(FileFields),
     {"type": "array", "minItems": 1, "items": _BINARY},
-    {"audio/*": {"schema": _BINARY}, "application/octet-stream": {"schema": _BINARY}},
+    {
+        "audio/*": {"schema": _BINARY},
+        "application/octet-stream": {"schema": _BINARY},
+        "application/json": {"schema": _FLOATS},
+    },
 )

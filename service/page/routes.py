@@ -17,10 +17,10 @@ from starlette.responses import Response, StreamingResponse
 
 from service.errors import FieldError, InvalidFields
 from service.fields import FileFields, SegmentationFields, parse_text
-from service.files.body import IN_MEMORY, receive
+from service.files.body import IN_MEMORY, receive, watched
 from service.files.feed import Feed
 from service.files.workers import Cancellation
-from service.http.detect import Lines, watched
+from service.http.detect import Lines
 from service.page.analysis import Line, PageAnalysis, encode
 from service.page.clip import ClipFields, write_clip
 from service.page.resegment import HeardFields, segments_anew

@@ -173,7 +173,7 @@ def test_a_fault_in_the_engine_is_a_500_without_details(client: TestClient) -> N
         (b"", "audio/wav", 400, "undecodable-audio"),
         (b"junk", "audio/wav", 400, "undecodable-audio"),
         (SPEECH_WAV[:30], "audio/wav", 400, "undecodable-audio"),
-        (b"{}", "application/json", 415, "unsupported-media"),
+        (b"{}", "text/plain", 415, "unsupported-media"),
         (b"a=b", "application/x-www-form-urlencoded", 415, "unsupported-media"),
         (b"x", "multipart/form-data", 400, "malformed-body"),
         (b"x", "multipart/form-data; boundary=b", 400, "malformed-body"),
