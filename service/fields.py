@@ -171,6 +171,8 @@ class FloatFields(SegmentationFields):
 class StreamFields(SegmentationFields):
     """Parameters of `WS /v1/vad/stream`."""
 
+    hints: ClassVar[Mapping[str, str]] = {"protocol": "must be twilio or asterisk, if given"}
+
     lists: ClassVar[frozenset[str]] = frozenset({"include"})
 
     model: str | None = None

@@ -394,7 +394,7 @@ class Connection(ABC, Generic[MessageT]):
                 return
             if self._session.reason is not None:
                 with _closed_is_disconnected():
-                    await self._websocket.close(self._session.close_code)
+                    await self._websocket.close(self._session.close_code, self._close_reason())
                 return
             if self._waiting and self._admitted:
                 self._hub.wake(self)
@@ -403,7 +403,8 @@ class Connection(ABC, Generic[MessageT]):
         stuck = isinstance(self._why, StreamStalled)
         with _closed_is_disconnected():
             async with asyncio.timeout(FAREWELL_S if stuck else self._stall_s):
-                await self._websocket.send_text(self._encode(message))
+                for text in self._encode(message):
+                    await self._websocket.send_text(text)
 
     def _attach(self, receiver: Receiver | None) -> None:
         """Has audio come by the short cut, where the server has one."""
@@ -420,8 +421,13 @@ class Connection(ABC, Generic[MessageT]):
     @abstractmethod
     def _begin(self, limits: StreamLimits, session_id: str) -> LiveSession[MessageT]: ...
 
+    def _close_reason(self) -> str:
+        """What the close frame says, where no message could."""
+        return ""
+
     @abstractmethod
-    def _encode(self, message: MessageT) -> str: ...
+    def _encode(self, message: MessageT) -> Sequence[str]:
+        """A message as text frames, of which there may be none."""
 
     @abstractmethod
     def _error_code(self, message: MessageT) -> str | None:

@@ -1,28 +1,39 @@
-"""`WS /v1/vad/stream`, and what any other WebSocket path is told."""
+"""`WS /v1/vad/stream`, in the dialects that it knows, and what any other path is told."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from fastapi import APIRouter, WebSocket
 
-from service.errors import Unauthorised, UnknownPath
+from service.errors import UnknownPath
+from service.live.asterisk import AsteriskConnection
 from service.live.connection import Connection
-from service.live.messages import Error, ServerMessage, encode, error_of
-from service.live.protocol import State, StreamLimits
-from service.live.session import StreamSession
+from service.live.messages import encode, error_of
+from service.live.stream import StreamConnection
+from service.live.twilio import TwilioConnection
 from service.problems import problem_type
-from service.security import bearer
-from vad.events import SpeechEvent, as_dict
 
 __all__ = ["Connection", "StreamConnection", "fallback", "router"]
 router = APIRouter()
 fallback = APIRouter()  # to be included behind all others
+DIALECTS: Mapping[str, type[StreamConnection]] = {
+    "twilio": TwilioConnection,
+    "asterisk": AsteriskConnection,
+}
 
 
 @router.websocket("/v1/vad/stream")
 async def stream(websocket: WebSocket) -> None:
-    await StreamConnection(websocket, websocket.app.state.service).run()
+    """With `protocol=` in a dialect; a name that is none is told as a wrong parameter."""
+    kind = DIALECTS.get(websocket.query_params.get("protocol", ""), StreamConnection)
+    await kind(websocket, websocket.app.state.service).run()
+
+
+@router.websocket("/v1/vad/stream/twilio")
+async def twilio(websocket: WebSocket) -> None:
+    """Twilio allows no query in a stream's URL, so it has a path of its own."""
+    await TwilioConnection(websocket, websocket.app.state.service).run()
 
 
 @fallback.websocket("/{path:path}")
@@ -34,35 +45,3 @@ async def unknown(websocket: WebSocket) -> None:
     await websocket.accept()
     await websocket.send_text(encode(error_of(why, fatal=True)))
     await websocket.close(kind.close_code)
-
-
-class StreamConnection(Connection[ServerMessage]):
-    """A connection that speaks the messages of `service.live.messages`."""
-
-    def _begin(self, limits: StreamLimits, session_id: str) -> StreamSession:
-        self._own = StreamSession(self._service.detector, limits, session_id)
-        return self._own
-
-    async def _authenticate(self) -> int | None:
-        """As the base, but a client that can't set the header may send its key in a message."""
-        keys, session = self._service.keys, self._own
-        if not keys or bearer(self._websocket) is not None:
-            return await super()._authenticate()
-        self._tell(session.challenge(keys.find))
-        message = await self._next(self._service.settings.auth_timeout_s)
-        text = message.get("text")
-        self._tell(
-            session.receive_bytes(message["bytes"]) if text is None else session.receive_text(text)
-        )
-        if session.state is not State.CONNECTING:
-            raise Unauthorised("the client gave no key")  # and has been told so
-        return session.key
-
-    def _encode(self, message: ServerMessage) -> str:
-        return encode(message)
-
-    def _error_code(self, message: ServerMessage) -> str | None:
-        return message.code if isinstance(message, Error) else None
-
-    def _record(self, message: ServerMessage) -> dict[str, Any] | None:
-        return as_dict(message) if isinstance(message, SpeechEvent) else None

@@ -142,8 +142,9 @@ class StreamSession:
         """A text frame: a JSON object."""
         return self._guarded(lambda: self._command(text))
 
-    def audio_in(self, text: str) -> None:
+    def audio_in(self, text: str) -> bytes | None:
         """No text frame is audio here."""
+        return None
 
     @property
     def bytes_per_second(self) -> int:

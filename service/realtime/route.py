@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -50,8 +51,8 @@ class RealtimeConnection(Connection[ServerEvent]):
             return keys.find(given[0].removeprefix(KEY_PREFIX))
         return await super()._authenticate()
 
-    def _encode(self, message: ServerEvent) -> str:
-        return message.model_dump_json()
+    def _encode(self, message: ServerEvent) -> Sequence[str]:
+        return (message.model_dump_json(),)
 
     def _error_code(self, message: ServerEvent) -> str | None:
         return message.error.code if isinstance(message, ErrorEvent) else None

@@ -1,0 +1,46 @@
+"""The connection of `WS /v1/vad/stream`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.errors import Unauthorised
+from service.live.connection import Connection
+from service.live.messages import Error, ServerMessage, encode
+from service.live.protocol import State, StreamLimits
+from service.live.session import StreamSession
+from service.security import bearer
+from vad.events import SpeechEvent, as_dict
+
+
+class StreamConnection(Connection[ServerMessage]):
+    """A connection that speaks the messages of `service.live.messages`."""
+
+    def _begin(self, limits: StreamLimits, session_id: str) -> StreamSession:
+        self._own = StreamSession(self._service.detector, limits, session_id)
+        return self._own
+
+    async def _authenticate(self) -> int | None:
+        """As the base, but a client that can't set the header may send its key in a message."""
+        keys, session = self._service.keys, self._own
+        if not keys or bearer(self._websocket) is not None:
+            return await super()._authenticate()
+        self._tell(session.challenge(keys.find))
+        message = await self._next(self._service.settings.auth_timeout_s)
+        text = message.get("text")
+        self._tell(
+            session.receive_bytes(message["bytes"]) if text is None else session.receive_text(text)
+        )
+        if session.state is not State.CONNECTING:
+            raise Unauthorised("the client gave no key")  # and has been told so
+        return session.key
+
+    def _encode(self, message: ServerMessage) -> Sequence[str]:
+        return (encode(message),)
+
+    def _error_code(self, message: ServerMessage) -> str | None:
+        return message.code if isinstance(message, Error) else None
+
+    def _record(self, message: ServerMessage) -> dict[str, Any] | None:
+        return as_dict(message) if isinstance(message, SpeechEvent) else None
