@@ -20,6 +20,12 @@
     ├── MalformedBody           a multipart body that does not parse
     ├── UnsupportedMedia        a body of a type that holds no audio
     ├── NotAcceptable           no answer has a type that `Accept` allows
+    ├── JobsOff                 the server keeps no jobs
+    ├── UnknownJob              no job of that id
+    ├── TooManyJobs             all places for jobs are taken
+    │   └── KeyJobsTaken        all those of one client
+    ├── UrlRefused              a URL that this server may not ask for
+    ├── HostUnavailable         a host that does not answer as it should; `.passing`
     └── StreamError             what goes wrong on a WebSocket
         ├── UnknownMessage      no message of that type
         ├── NotAllowed          a message that the stream's state does not allow
@@ -151,6 +157,38 @@ class UnsupportedMedia(ServiceError):
 
 class NotAcceptable(ServiceError):
     """No answer has a type that `Accept` allows."""
+
+
+class JobsOff(ServiceError):
+    """The server keeps no jobs."""
+
+
+class UnknownJob(ServiceError):
+    """No job of that id."""
+
+
+class TooManyJobs(ServiceError):
+    """All places for jobs are taken."""
+
+
+class KeyJobsTaken(TooManyJobs):
+    """All places for jobs of one client are taken."""
+
+
+class UrlRefused(ServiceError):
+    """A URL that this server may not ask for."""
+
+
+class HostUnavailable(ServiceError):
+    """A host that does not answer as it should.
+
+    Attributes:
+        passing: whether another try may do better.
+    """
+
+    def __init__(self, message: str, *, passing: bool = True) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class StreamError(ServiceError):

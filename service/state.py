@@ -23,6 +23,7 @@ from service.errors import (
 from service.files.decoding import DecodePool, limits_of
 from service.files.turns import FileEngine, FileTurns
 from service.files.workers import Cancellation, Workers
+from service.jobs.runner import Jobs
 from service.limits import Places, Quota
 from service.live.hub import Hub
 from service.live.registry import StreamRegistry
@@ -80,6 +81,7 @@ class Service:
         large_answers: lets few answers with probabilities be made at once.
         hub: runs the network for live streams.
         file_turns: and for files, in between.
+        jobs: recordings that lie elsewhere.
         phase: what the app is ready for.
         stuck: whether threads were left behind that may never end.
     """
@@ -179,12 +181,14 @@ class Service:
         self._detector = detector = self._loaded
         self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere(), self.tracing)
         self.file_turns = FileTurns(self.hub)
+        self.jobs = Jobs(self)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)
         # What is here will stay, torch and all: the collector need not look at it over and over
         # again, which took a fifth of a busy server's time.
         gc.collect()
         gc.freeze()
+        await self.jobs.start()
         self.phase = Phase.READY
         log.info("ready", model=detector.name, device=detector.device)
 
@@ -205,6 +209,7 @@ class Service:
     async def stop(self) -> None:
         """Drains, then ends the threads; what still works is cancelled, and not waited for."""
         await self.drain()
+        await self.jobs.close()
         why = ShuttingDown("the server is shutting down and could not finish this request")
         ended = [await workers.close(why, STOP_S / 2) for workers in (self.files, self.bodies)]
         self.stuck = not all(ended)

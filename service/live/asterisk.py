@@ -69,8 +69,7 @@ class AsteriskSession(TelephoneSession):
         else:
             name, *pairs = text[:4096].split() or [""]
             event = dict(pair.partition(":")[::2] for pair in pairs) | {"event": name}
-        name = event.get("event")
-        if not isinstance(name, str) or not _EVENT.fullmatch(name):
+        if not _EVENT.fullmatch(str(event.get("event"))):
             raise MalformedMessage("a text frame must hold one of Asterisk's events")
         return event
 
