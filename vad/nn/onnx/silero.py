@@ -9,8 +9,10 @@ samples of the chunk before in front; here they are ignored, since `state` has w
     [begun, blocks, 79 samples at 8 kHz, what waits for a step at 16 kHz, each layer's past, …]
 
 512 samples are no whole number of steps of 320, so that one or two steps end in a chunk; `output`
-is the mean of their frames' probabilities. Which it is may differ from row to row of a batch. All
-then go through as many steps as the longest, and the others keep the state from before the last.
+is the largest of their frames' probabilities: whether there was speech, not how much. (Means of
+so few frames dip in pauses that silero does not hear.) How many steps end may differ from row to
+row of a batch. All then go through as many as the most, and the others keep the state from before
+the last.
 
         row 0     waiting [· · ·] + chunk → two steps      state after both
         row 1     waiting [     ] + chunk → one step       state after the first
@@ -213,15 +215,14 @@ class _Silero(Graph):
         return joined
 
     def output(self, frames: str) -> None:
-        """The mean over the frames [batch, frames of a step, steps] of the steps that end."""
+        """The largest of the frames [batch, frames of a step, steps] of the steps that end."""
         kind = self.onnx.TensorProto.FLOAT
-        means = self.node("ReduceMean", frames, axes=[1], keepdims=0)
+        largest = self.node("ReduceMax", frames, axes=[1], keepdims=0)
         zero, one = (self.constant(np.array(value, np.int64)) for value in (0, 1))
         numbers = self.node("Range", zero, self.most, one)
         ends = self.node("Cast", self.node("Less", numbers, self.count), to=kind)
-        total = self.node("ReduceSum", self.node("Mul", means, ends), self.whole(1))
         name = self.put(self.outputs, "output", ("batch", 1))
-        self.node("Div", total, self.node("Cast", self.count, to=kind), output=name)
+        self.node("ReduceMax", self.node("Mul", largest, ends), axes=[1], output=name)
         parts = [*self.next_parts, *self.next_pasts]
         parts += ["even"] * self.parts[-1]
         flat = self.node("Concat", *parts, axis=1)

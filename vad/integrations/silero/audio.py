@@ -1,0 +1,79 @@
+"""Reading, writing and cutting audio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vad.audio import load_mono
+from vad.audio.pcm import as_array
+from vad.audio.writer import AudioWriter
+from vad.errors import ParameterError
+from vad.integrations.silero.arrays import rows, tensor, torch
+
+Timestamps = Sequence[Mapping[str, Any]]
+
+
+def read_audio(path: str | os.PathLike[str], sampling_rate: int = 16000) -> Any:
+    """[samples] float32 at that rate, of whatever FFmpeg decodes; channels are mixed.
+
+    Raises:
+        DecodeError, UnsupportedAudio, ParameterError: see `vad.errors`.
+        OSError: the file does not exist or may not be read.
+    """
+    return tensor(load_mono(path, sampling_rate))
+
+
+def save_audio(path: str | os.PathLike[str], tensor: Any, sampling_rate: int = 16000) -> None:
+    """Writes [samples] or [channels, samples] as the path's suffix says: WAV has 16 bits.
+
+    Raises:
+        ParameterError: a suffix of no format that is written, or no audio.
+    """
+    channels = rows(tensor)
+    with AudioWriter(path, sampling_rate, len(channels)) as file:
+        file.write(np.clip(channels.T, -1, 1))
+
+
+def collect_chunks(
+    tss: Timestamps, wav: Any, seconds: bool = False, sampling_rate: int | None = None
+) -> Any:
+    """The spans of `wav`, one behind the other; of none, no samples.
+
+    Args:
+        tss: `{"start", "end"}` in samples, as `get_speech_timestamps` gives them.
+        wav: [samples].
+        seconds: they are in seconds.
+        sampling_rate: of `wav`, Hz; needed with `seconds`.
+
+    Raises:
+        ParameterError: seconds without a sampling rate.
+    """
+    return _joined([wav[start:end] for start, end in _spans(tss, seconds, sampling_rate)], wav)
+
+
+def drop_chunks(
+    tss: Timestamps, wav: Any, seconds: bool = False, sampling_rate: int | None = None
+) -> Any:
+    """What is left of `wav` without the spans; arguments as for `collect_chunks`."""
+    spans = [(0, 0), *_spans(tss, seconds, sampling_rate)]
+    ends = [start for start, _ in spans[1:]] + [len(wav)]
+    return _joined([wav[end:until] for (_, end), until in zip(spans, ends, strict=True)], wav)
+
+
+def _spans(tss: Timestamps, seconds: bool, sampling_rate: int | None) -> Iterable[tuple[int, int]]:
+    if seconds and not sampling_rate:
+        raise ParameterError("sampling_rate", "must be given with seconds, in Hz")
+    scale = sampling_rate if seconds and sampling_rate else 1
+    return [(round(span["start"] * scale), round(span["end"] * scale)) for span in tss]
+
+
+def _joined(parts: list[Any], wav: Any) -> Any:
+    """Of the same kind as `wav`: a tensor with its gradient stays one."""
+    parts = parts or [wav[:0]]
+    if hasattr(wav, "detach") and torch() is not None:
+        return torch().cat(parts)
+    return np.concatenate([as_array(part) for part in parts])
