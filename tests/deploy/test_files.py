@@ -137,7 +137,7 @@ def test_haproxy_takes_its_configuration() -> None:
 
 
 def test_workflows_are_valid_and_safe() -> None:
-    assert len(WORKFLOWS) == 2
+    assert len(WORKFLOWS) == 3
     run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
     run(
         "check-jsonschema", "--builtin-schema", "vendor.dependabot", ROOT / ".github/dependabot.yml"

@@ -38,6 +38,10 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+# Fields of the query that a body of JSON, whose audio is a list of numbers, leaves no choice in.
+OF_FILES = {"encoding", "sample_rate", "response_format", "channels", "include", "model"}
+
+
 @api.hook
 def filter_case(context: Any, case: Any) -> bool:
     """What fields ask of each other, which no schema of one of them can tell."""
@@ -46,13 +50,18 @@ def filter_case(context: Any, case: Any) -> bool:
     fields = {**query, **form}
     try:
         threshold = float(fields.get("threshold", 0.5))
-        ordered = float(fields.get("neg_threshold", 0)) <= threshold
+        ordered = float(fields.get("neg_threshold") or 0) <= threshold
         channel = fields.get("channels", "mix")
         present = channel in ("mix", "separate") or int(channel) == 0
     except (TypeError, ValueError):
         return True  # wrong by itself, as it should be now and then
     given_once = not query.keys() & form.keys()
-    whole = ("encoding" in fields) == ("sample_rate" in fields)
+    if "audio" in form and query.keys() & OF_FILES:
+        return False
+    if form.get("model", "energy") not in ("energy", None):
+        return False
+    encoding, rate = fields.get("encoding"), fields.get("sample_rate")
+    whole = "audio" in form or (encoding is None) == (rate is None)
     return given_once and whole and ordered and present
 
 
