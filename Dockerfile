@@ -31,6 +31,7 @@ RUN python3 -m venv --without-pip /opt/build \
     && pip --python /opt/build/bin/python install --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE convad.py ./
 COPY models models
+COPY docs docs
 COPY vad vad
 COPY service service
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /dist \

@@ -12,7 +12,7 @@ from service import logs, problems, tracing
 from service.http import detect, ops, timestamps
 from service.http.openapi import DESCRIPTION
 from service.live import route as live
-from service.page import assets, docs, routes
+from service.page import assets, docs, guides, routes
 from service.realtime import route as realtime
 from service.security import Gate, authorise, take_place
 from service.settings import Settings
@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
     for module in (detect, timestamps, routes):
         app.include_router(module.router, dependencies=[*guarded, Depends(take_place)])
     app.include_router(ops.guarded, dependencies=guarded)
-    for open_module in (live, realtime, ops, assets, docs):
+    for open_module in (live, realtime, ops, assets, docs, guides):
         app.include_router(open_module.router)
     app.include_router(live.fallback)
     return app
