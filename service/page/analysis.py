@@ -42,7 +42,9 @@ class PageAnalysis:
     def __init__(
         self, service: Service, upload: UploadFile, fields: FileFields, cancellation: Cancellation
     ) -> None:
-        asked = fields.model_copy(update={"include": ["probabilities"]})
+        # Of channels apart the page also tells what the conversation was like.
+        more = ["analytics"] if fields.channels == "separate" else []
+        asked = fields.model_copy(update={"include": ["probabilities", *more]})
         self._job = FileJob(service, upload, asked, cancellation, self._overhear)
         self._channels = fields.channels
         self._put: Callable[[Line], object] | None = None

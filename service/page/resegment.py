@@ -6,12 +6,14 @@ hundredth of it, and give what `POST /v1/vad` gives.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
 from pydantic import Field, Json
 
 from service.fields import ChannelsField, ResponseFormat, SegmentationFields
+from vad.analytics import call_analytics
 from vad.audio import SourceInfo
 from vad.config import Segmentation
 from vad.detection.segmenter import Segmenter
@@ -31,6 +33,7 @@ class HeardFields(SegmentationFields):
     source: Json[SourceInfo]
     warnings: Json[tuple[str, ...]] = ()
     channels: ChannelsField = "mix"
+    analytics: bool = False
     response_format: ResponseFormat = "json"
 
 
@@ -56,7 +59,7 @@ def segments_anew(file: BinaryIO, fields: HeardFields) -> Segments:
         raise ParameterError("file", f"must hold {count} × {frames} float32 probabilities")
     probabilities = np.frombuffer(data, "<f4").reshape(count, frames)
     end_ms = samples_to_ms(fields.samples, source.sample_rate)
-    return Segments(
+    result = Segments(
         segments=[
             segment
             for channel, row in enumerate(probabilities, first)
@@ -70,6 +73,7 @@ def segments_anew(file: BinaryIO, fields: HeardFields) -> Segments:
         channels=count,
         name=fields.name,
     )
+    return replace(result, analytics=call_analytics(result)) if fields.analytics else result
 
 
 def _tiled(row: Frames, channel: int, segmentation: Segmentation, end_ms: int) -> list[Segment]:

@@ -1,6 +1,7 @@
 // The open recording: shown, played, looked at closely, saved.
 
 import { audio, segments, spectrogram } from "./api.js";
+import { showCall } from "./call.js";
 import { Heat, hopOf } from "./chart/heat.js";
 import { FRAMES_PER_S } from "./chart/scale.js";
 import { union } from "./coverage.js";
@@ -202,6 +203,7 @@ export class FileMode {
     screen.$("two-channels").hidden = !(
       status === "done" && item.source?.channels === 2 && channels.length === 1
     );
+    showCall(channels.length > 1 ? item.analytics : null);
     minimap.show(channels);
     this.draw();
   }

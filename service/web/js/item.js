@@ -18,6 +18,7 @@ export class Item {
   segments = []; // of speech, of all channels, in order of time
   warnings = [];
   timing = null;
+  analytics = null; // of channels apart: who spoke how much, and what happened between them
   heard = null; // what the server needs to find segments anew
   recorded = false; // by this page, so that it is nowhere else
   used = null; // the parameters with which the segments were found, as text
@@ -48,7 +49,7 @@ export class Item {
 
   /** Forgets what was found: the analysis begins. */
   empty() {
-    Object.assign(this, { share: 0, heard: null, used: null, timing: null, duration: 0 });
+    Object.assign(this, { share: 0, heard: null, used: null, timing: null, analytics: null, duration: 0 });
     Object.assign(this, { channels: [], segments: [], warnings: [] });
   }
 
@@ -70,7 +71,8 @@ export class Item {
   }
 
   /** Takes an answer with other segments. */
-  replace(segments) {
+  replace({ segments, analytics }) {
+    this.analytics = analytics ?? null;
     this.segments = segments.filter(({ label }) => label === "speech").map(spanOf);
     this.segments.sort((a, b) => a.start - b.start);
     for (const channel of this.channels) this.#share(channel);
@@ -122,8 +124,8 @@ export class Item {
   }
 
   #summarise(line, channels) {
-    const { duration, samples, model, source, warnings, timing } = line;
-    Object.assign(this, { duration, warnings, timing, model });
+    const { duration, samples, model, source, warnings, timing, analytics = null } = line;
+    Object.assign(this, { duration, warnings, timing, model, analytics });
     this.segments.sort((a, b) => a.start - b.start);
     const probabilities = new Blob(this.channels.map(({ exact }) => exact));
     this.heard = { name: this.name, model, samples, source, warnings, channels, probabilities };

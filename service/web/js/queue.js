@@ -51,10 +51,11 @@ export class Queue {
       if (item.used === wanted) return true;
     }
     const { heard } = item;
-    const blob = await segments(heard, params, "json", { signal });
+    const call = { analytics: item.channels.length > 1 };
+    const blob = await segments(heard, { ...params, ...call }, "json", { signal });
     const answer = JSON.parse(await blob.text());
     if (item.heard !== heard) return false; // it is being analysed again meanwhile
-    item.replace(answer.segments);
+    item.replace(answer);
     item.used = wanted;
     return true;
   }

@@ -126,6 +126,28 @@ def test_a_spectrogram_is_switched_on_and_off(visit: Callable[..., Page], addres
     wait_for(page, f"document.getElementById('chart').clientHeight == {height}")
 
 
+def told_of_the_call(page: Page) -> list[list[str]]:
+    rows = page.locator("#call tbody tr").all()
+    return [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
+
+
+def analytics_of(address: str, call: Any, **query: Any) -> list[list[str]]:
+    """As the page writes them."""
+    asked = {"channels": "separate", "include": "analytics", **query}
+    found = ask(address, wav(call), **asked).json()["analytics"]
+    return [
+        [
+            f"{each['talk']:.2f} s",
+            f"{100 * each['talk_share']:.0f} %",
+            str(each["turns"]),
+            str(each["interruptions"]),
+            f"{each['pauses']['total']:.2f} s",
+            "–" if (response := each["responses"]["median"]) is None else f"{response:.2f} s",
+        ]
+        for each in found["channels"]
+    ]
+
+
 def test_two_channels_are_two_lanes(
     visit: Callable[..., Page], address: str, heard: Any, real_detector: Any
 ) -> None:
@@ -139,7 +161,15 @@ def test_two_channels_are_two_lanes(
     assert sorted(rows(page)) == sorted(spoken(answer))
     assert "ch. 2" in page.inner_text("#segments")
     assert page.locator("#chart").bounding_box()["height"] > 1.3 * height
+    assert told_of_the_call(page) == analytics_of(address, call)
+    set_slider(page, "threshold", 0.9)
+    strict = analytics_of(address, call, threshold=0.9)
+    assert strict != analytics_of(address, call)
+    wait_for(page, f"document.getElementById('call').innerText.includes('{strict[0][0]}')")
+    assert told_of_the_call(page) == strict
+    page.click("button[type=reset]")
     page.select_option("#channels", "1")
+    wait_for(page, "document.getElementById('call').hidden")
     one = spoken(ask(address, wav(call), channels=1).json())
     wait_for(page, f"document.querySelectorAll('#segments li').length == {len(one)}")
     assert rows(page) == one
