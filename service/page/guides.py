@@ -58,9 +58,12 @@ def page(name: str) -> str:
     tokens = _markdown().parse(re.sub(r"^<!--.*-->$", "", source, flags=re.MULTILINE))
     title = next(t.content for t in tokens if t.type == "inline")
     _give_ids(tokens)
-    for token in tokens:
+    for token, content, close in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if token.type in ("th_open", "td_open"):
             token.attrs.pop("style", None)  # the page's policy forbids it
+        if token.type == "th_open" and not content.content:
+            token.tag = close.tag = "td"  # a header that says nothing is none
+    for token in tokens:
         _localise(token.children or [])
     body = _markdown().renderer.render(tokens, _markdown().options, {})
     return _PAGE.format(title=escape(title), body=body, root="../")
