@@ -9,7 +9,7 @@ export function showCall(analytics) {
   if (!analytics) return;
   const { channels, overlaps, dead_air: quiet } = analytics;
   part.querySelector("tbody").replaceChildren(...channels.map(rowOf));
-  const silence = quiet.count ? `, ${span(quiet.longest)} of it at a time` : "";
+  const silence = quiet.count ? `, at most ${span(quiet.longest)} at a time` : "";
   part.querySelector(".hint").textContent =
     `${count(overlaps.count, "time")} both spoke at once, ${span(overlaps.total)} in all. ` +
     `Nobody spoke for ${span(quiet.total)}${silence}.`;

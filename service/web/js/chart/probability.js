@@ -15,12 +15,17 @@ export function drawProbability(pen, box, scale, { probabilities }, thresholds, 
 }
 
 function drawFrames(pen, level, scale, probabilities) {
+  pen.save();
+  pen.beginPath();
+  pen.rect(scale.left, level(1) - 2, scale.right - scale.left, level(0) - level(1) + 4);
+  pen.clip();
   pen.beginPath();
   const last = Math.min(probabilities.length, Math.ceil(scale.to * FRAMES_PER_S) + 1);
   for (let i = Math.max(0, Math.floor(scale.from * FRAMES_PER_S) - 1); i < last; i += 1) {
     pen.lineTo(scale.x((i + 0.5) / FRAMES_PER_S), level(probabilities.at(i)));
   }
   pen.stroke();
+  pen.restore();
 }
 
 /** Many frames share a pixel: their mean, and behind it from the least to the greatest. */

@@ -31,8 +31,10 @@ export function drawWaveform(pen, box, scale, { outline, coverage }, live, colou
     const top = middle - Math.max(found.greatest * gain, 0.5);
     const bottom = middle + Math.max(-found.least * gain, 0.5);
     const rms = Math.min(found.rms * gain, Math.max(middle - top, bottom - middle));
-    paths[`${name}-soft`].rect(x, top, wide, bottom - top);
-    paths[name].rect(x, middle - rms, wide, Math.max(1, 2 * rms));
+    const left = Math.max(x, scale.left); // the first may begin before what is shown
+    const width = x + wide - left;
+    paths[`${name}-soft`].rect(left, top, width, bottom - top);
+    paths[name].rect(left, middle - rms, width, Math.max(1, 2 * rms));
   }
   for (const name of ["wave-soft", "speech-soft", "wave", "speech"]) {
     pen.fillStyle = colours[name];
