@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     model: str = Field(default=DEFAULT_MODEL, description="name or path of the weights")
     models: Names | None = Field(
         default=None,
-        description="further ones that files may be heard with, loaded when first asked for; "
+        description="further ones that files and streams may name, loaded when first asked for; "
         "comma-separated; not set: those that are shipped",
     )
     device: str = Field(default="auto", description="cpu, cuda, cuda:0, … or auto")

@@ -60,7 +60,7 @@ class Models:
     """The default, loaded beforehand, and others, each loaded when it is first asked for.
 
     Args:
-        default: what requests get that name none, and all live streams.
+        default: what requests and live streams get that name none.
         others: names of further ones; None means the shipped ones, if the default is one of them.
     """
 
@@ -216,7 +216,7 @@ class Service:
             self._loaded = await self.files.run(Cancellation(), partial(load, settings))
         self.decoders = DecodePool(min(KEPT, settings.file_workers), limits_of(settings))
         self._detector = detector = self._loaded
-        self.hub = Hub(detector.engine, self.metrics, self._turns_elsewhere(), self.tracing)
+        self.hub = Hub(self.metrics, self._turns_elsewhere(), self.tracing)
         self.file_turns = FileTurns(self.hub)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)

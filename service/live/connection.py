@@ -31,7 +31,7 @@ from service.live.websockets import SHORT_CUT, Receiver
 from service.metrics import StreamMeter
 from service.security import address, check_host, check_origin
 from vad.events import SpeechEvent, StopReason, as_dict
-from vad.inference.engine import EMPTY, Frames
+from vad.inference.engine import EMPTY, Engine, Frames
 
 if TYPE_CHECKING:
     from service.state import Service
@@ -75,6 +75,11 @@ class LiveSession(Protocol[MessageT]):
     @property
     def audio_ms(self) -> int:
         """How much audio was received so far."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """What its audio is heard by."""
         ...
 
     @property
@@ -256,6 +261,7 @@ class Connection(ABC, Generic[MessageT]):
         key = await self._authenticate()
         client = key, address(self._websocket)
         self._service.streams.admit(self, *client)
+        await self._prepare()
         self._tell(self._session.open(self._websocket.query_params.multi_items()))
         self._service.streams.admit(self, *client, places=self._session.channels - 1)
         self._admitted = True
@@ -268,6 +274,9 @@ class Connection(ABC, Generic[MessageT]):
             Unauthorised: it has none.
         """
         return self._service.keys.check(self._websocket)
+
+    async def _prepare(self) -> None:
+        """What takes longer than a turn, before the session is opened."""
 
     async def _next(self, patience_s: float | None = None) -> Message:
         """The client's next message.
@@ -369,6 +378,10 @@ class Connection(ABC, Generic[MessageT]):
             ) from None
 
     # Its turns: see `hub.Member`.
+
+    @property
+    def engine(self) -> Engine:
+        return self._session.engine
 
     @property
     def waits(self) -> bool:

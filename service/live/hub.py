@@ -47,6 +47,11 @@ class Member(Protocol):
     """What the hub asks of a connection; all in turns, but for `deliver`."""
 
     @property
+    def engine(self) -> Engine:
+        """What its audio is heard by; those of one engine share a batch."""
+        ...
+
+    @property
     def waits(self) -> bool:
         """Whether a turn would do something."""
         ...
@@ -81,10 +86,9 @@ class Member(Protocol):
 
 
 class Hub:
-    """Runs one engine for many streams, in the event loop in which it is made.
+    """Runs the engines of many streams, in the event loop in which it is made.
 
     Args:
-        engine: of all of them.
         metrics: of the app.
         executor: where turns run; None is the event loop.
         tracing: told of each turn, where traces are asked for.
@@ -92,12 +96,11 @@ class Hub:
 
     def __init__(
         self,
-        engine: Engine,
         metrics: Metrics,
         executor: ThreadPoolExecutor | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        self._engine, self._metrics, self._executor = engine, metrics, executor
+        self._metrics, self._executor = metrics, executor
         self._tracing = tracing
         self._loop = asyncio.get_running_loop()
         self._ready: dict[Member, None] = {}
@@ -177,8 +180,11 @@ class Hub:
         spent = perf_counter() - started
         if len(long) > FEW:
             live, long = [*live, *long], []
-        if live:
-            self._batch(live)
+        engines: dict[Engine, list[Member]] = {}
+        for member in live:
+            engines.setdefault(member.engine, []).append(member)
+        for engine, together in engines.items():
+            self._batch(engine, together)
         late = perf_counter() + TICK_S
         for member in long:
             if perf_counter() > late:
@@ -194,13 +200,13 @@ class Hub:
             self._tracing.tick(ended - started, len(members))
         return unserved
 
-    def _batch(self, members: list[Member]) -> None:
+    def _batch(self, engine: Engine, members: list[Member]) -> None:
         fed = [(member, pushes) for member in members if (pushes := member.feed(SHARE_S))]
         if not fed:
             return
         batch = [push for _, pushes in fed for push in pushes]
         try:
-            found = iter(self._engine.push_many(batch))
+            found = iter(engine.push_many(batch))
         except Exception:
             for member, pushes in fed:  # so that a fault stays with whose it is
                 self._push(member, pushes)
@@ -215,7 +221,7 @@ class Hub:
 
     def _push(self, member: Member, pushes: Pushes) -> None:
         try:
-            found = self._engine.push_many(pushes)
+            found = member.engine.push_many(pushes)
         except Exception as exc:
             member.fail(exc)
         else:

@@ -57,7 +57,7 @@ from vad.analytics import analytics_of_spans
 from vad.audio.pcm import Deinterleaver, sample_bytes
 from vad.config import Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.inference.engine import Frames
+from vad.inference.engine import Engine, Frames
 
 __all__ = ["State", "StreamLimits", "StreamSession"]
 _OVER = (State.DRAINING, State.CLOSED)
@@ -113,6 +113,15 @@ class StreamSession:
         self._bytes = 0
         self.bytes_per_second = 0
         self._full = False  # it may have no more audio
+
+    @property
+    def engine(self) -> Engine:
+        """What its audio is heard by."""
+        return self._detector.engine
+
+    def use(self, detector: Detector) -> None:
+        """Another model, before the stream is opened."""
+        self._detector = detector
 
     @property
     def running(self) -> bool:

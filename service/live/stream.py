@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from service.errors import Unauthorised
+from service.fields import check_model
 from service.live.connection import Connection
 from service.live.messages import Error, ServerMessage, encode
 from service.live.protocol import State, StreamLimits
@@ -35,6 +37,13 @@ class StreamConnection(Connection[ServerMessage]):
         if session.state is not State.CONNECTING:
             raise Unauthorised("the client gave no key")  # and has been told so
         return session.key
+
+    async def _prepare(self) -> None:
+        """Has the model ready that the URL names, which may have to be loaded."""
+        models, asked = self._service.models, self._websocket.query_params.get("model")
+        check_model(asked, models.names)
+        if asked not in (None, models.default.name):
+            self._own.use(await asyncio.to_thread(models.get, asked))
 
     def _encode(self, message: ServerMessage) -> Sequence[str]:
         return (encode(message),)

@@ -95,6 +95,35 @@ def test_thirty_streams_at_once_are_told_what_each_is_told_alone(
     assert kinds["speech_started"] == kinds["speech_stopped"] + kinds["speech_discarded"] > 30
 
 
+def test_streams_of_two_models_are_heard_each_by_its_own(
+    real_detector: Detector, data_dir: Path
+) -> None:
+    speech, rate = soundfile.read(data_dir / "speech.wav", dtype="int16")
+    data = speech[: 3 * rate].tobytes()
+    blocks = [data[i : i + 3200] for i in range(0, len(data), 3200)]
+    script = [*blocks, '{"type": "session.update", "model": "convad-base"}', '{"type": "end"}']
+
+    async def both() -> Any:
+        app = create_app(Settings(), real_detector)
+        query = f"sample_rate={rate}&probabilities=true"
+        async with app.router.lifespan_context(app):
+            return await asyncio.gather(
+                conversation(app, query, script),
+                conversation(app, f"{query}&model=convad-tiny", script),
+                conversation(app, f"{query}&model=convad-none", []),
+            )
+
+    *told, refused = asyncio.run(both())
+    for mine, name in zip(told, ("convad-base", "convad-tiny"), strict=True):
+        assert mine[0]["model"] == name
+        detector = Detector.load(name, device="cpu")
+        expected = detector.probabilities(speech[: 3 * rate], rate)
+        np.testing.assert_allclose(values(mine), expected, atol=2e-4)
+    assert [m["code"] for m in told[1] if m["type"] == "error"] == ["invalid-parameter"]
+    assert refused[-1]["code"] == "invalid-parameter"
+    assert "convad-tiny" in refused[-1]["message"]
+
+
 def values(told: list[dict[str, Any]]) -> list[float]:
     return [v for message in told for v in message.get("values", ())]
 
@@ -108,6 +137,7 @@ class Stream:
     """Of the hub's members: audio that waits, and what came of it."""
 
     def __init__(self, engine: EnergyEngine, steps: int, answers: int = 0) -> None:
+        self.engine = cast(Engine, engine)
         self.signal = engine.signal()
         self.steps, self.answers = steps, answers
         self.log: list[Any] = []
@@ -143,12 +173,12 @@ class Stream:
         self.log.append("delivered")
 
 
-def turned(engine: EnergyEngine, *streams: Stream) -> Metrics:
+def turned(*streams: Stream) -> Metrics:
     """The hub's metrics once nothing waits."""
     metrics = Metrics()
 
     async def run() -> None:
-        hub = Hub(cast(Engine, engine), metrics)
+        hub = Hub(metrics)
         for stream in streams:
             hub.wake(stream)
         while hub._ready:
@@ -162,7 +192,7 @@ def turned(engine: EnergyEngine, *streams: Stream) -> Metrics:
 def test_what_waits_goes_together() -> None:
     engine = EnergyEngine()
     streams = [Stream(engine, 1) for _ in range(5)]
-    metrics = turned(engine, *streams)
+    metrics = turned(*streams)
     assert [stream.log for stream in streams] == [[2, "delivered"]] * 5
     assert metrics.registry.get_sample_value("convad_batch_streams_count") == 1
     assert metrics.registry.get_sample_value("convad_batch_streams_sum") == 5
@@ -171,11 +201,11 @@ def test_what_waits_goes_together() -> None:
 def test_one_that_has_much_goes_alone_and_many_share() -> None:
     engine = EnergyEngine()
     few = [Stream(engine, 40), Stream(engine, 1)]
-    metrics = turned(engine, *few)
+    metrics = turned(*few)
     assert few[0].log[0] == 80  # at once, once the other was through
     assert metrics.registry.get_sample_value("convad_batch_streams_sum") == 1
     many = [Stream(engine, 10) for _ in range(hubs.FEW + 1)]
-    metrics = turned(engine, *many)
+    metrics = turned(*many)
     assert all(stream.log == [10, "delivered"] * 2 for stream in many)
 
 
@@ -191,7 +221,7 @@ def test_a_fault_stays_with_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(EnergyEngine, "push", breaks)
     monkeypatch.setattr(EnergyEngine, "push_many", all_or_nothing)
-    turned(engine, *streams)
+    turned(*streams)
     assert good.log[0] == other.log[0] == 2
     assert isinstance(bad.log[0], RuntimeError)
 
@@ -213,7 +243,7 @@ def test_messages_keep_audio_waiting_for_a_turn_at_most() -> None:
     before = time.perf_counter()
     at: list[float] = []
     innocent.deliver = lambda: at.append(time.perf_counter())  # type: ignore[method-assign]
-    turned(engine, flooder, innocent)
+    turned(flooder, innocent)
     assert at[0] - before < 0.1  # in the first turn, and not behind all 200 ms
     assert flooder.log.count("answer") == 200
 
@@ -221,7 +251,7 @@ def test_messages_keep_audio_waiting_for_a_turn_at_most() -> None:
 def test_who_got_nothing_of_a_turn_is_first_in_the_next() -> None:
     engine = EnergyEngine()
     streams = [Stream(engine, 0, answers=30) for _ in range(4)]
-    turned(engine, *streams)
+    turned(*streams)
     for stream in streams:
         assert stream.log.count("answer") == 30
     # Nobody was done before everybody had begun.

@@ -145,7 +145,7 @@ function seek(time) {
 }
 
 function showModel() {
-  const wanted = live.running ? null : settings.asked.model;
+  const wanted = settings.asked.model;
   const chosen = models.find(({ name }) => name === wanted) ?? models[0];
   if (chosen) screen.showModel(chosen);
 }
@@ -162,7 +162,7 @@ function showCode() {
   const params = settings.changed;
   const what = { address: address(".").href, params, key: access.needed };
   if (live.running) {
-    const { model, channels, encoding, sample_rate: rate, ...rest } = params;
+    const { channels, encoding, sample_rate: rate, ...rest } = params;
     code.show(forStream({ ...what, params: rest }));
   } else if (files.item) code.show(forFile({ ...what, file: files.item.name }));
 }

@@ -81,7 +81,7 @@ export class Settings {
     return { threshold, lower };
   }
 
-  /** A stream is heard with the first model, as it comes: what says otherwise waits. */
+  /** A stream is heard with one model, as it comes: what says otherwise waits. */
   set live(live) {
     for (const name of HEARING) this.#form.elements[name].disabled = live;
   }

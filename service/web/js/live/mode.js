@@ -122,7 +122,8 @@ export class LiveMode {
         (samples) => this.#heard(samples),
         () => this.#lost(new Problem("The microphone was disconnected.")),
       );
-      await this.#stream.open(this.#parts.settings.segmentation);
+      const { segmentation, asked } = this.#parts.settings;
+      await this.#stream.open({ ...segmentation, model: asked.model });
     } catch (problem) {
       await this.#microphone.stop();
       throw problem;
