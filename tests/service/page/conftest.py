@@ -47,7 +47,8 @@ def heard(data_dir: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.concatenate([silence, audio[: int(HEARD_S * rate)]])
 
 
-@pytest.fixture(scope="package")
+# Not of the package: while Playwright runs, nothing else in the process can run an event loop.
+@pytest.fixture(scope="module")
 def browser(heard: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
     if CHROMIUM is None:
