@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from service import logs, problems, tracing
-from service.http import detect, ops, timestamps
+from service.http import detect, jobs, ops, timestamps
 from service.http.openapi import DESCRIPTION
 from service.live import route as live
 from service.page import assets, docs, guides, routes
@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None, detector: Detector | None = Non
     guarded = [Depends(authorise)] if service.keys else []
     for module in (detect, timestamps, routes):
         app.include_router(module.router, dependencies=[*guarded, Depends(take_place)])
+    app.include_router(jobs.router, dependencies=[*guarded, Depends(take_place)])
     app.include_router(ops.guarded, dependencies=guarded)
     for open_module in (live, realtime, ops, assets, docs, guides):
         app.include_router(open_module.router)
@@ -74,7 +75,7 @@ def _allow_origins(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", logs.HEADER],
             expose_headers=[logs.HEADER, "Retry-After", "WWW-Authenticate"],
         )

@@ -120,6 +120,38 @@ class NotAcceptable(ServiceError):
     """No answer has a type that `Accept` allows."""
 
 
+class JobsOff(ServiceError):
+    """The server keeps no jobs."""
+
+
+class UnknownJob(ServiceError):
+    """No job of that id."""
+
+
+class TooManyJobs(ServiceError):
+    """All places for jobs are taken."""
+
+
+class KeyJobsTaken(TooManyJobs):
+    """All places for jobs of one client are taken."""
+
+
+class UrlRefused(ServiceError):
+    """A URL that this server may not ask for."""
+
+
+class HostUnavailable(ServiceError):
+    """A host that does not answer as it should.
+
+    Attributes:
+        passing: whether another try may do better.
+    """
+
+    def __init__(self, message: str, *, passing: bool = True) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
 class StreamError(ServiceError):
     """What goes wrong on a WebSocket."""
 

@@ -73,8 +73,9 @@ def check_model(asked: str | None, known: Sequence[str]) -> None:
 def _channels(value: object) -> object:
     if value in ("mix", "separate"):
         return value
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 4:
-        return int(value)
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if text.isascii() and text.isdecimal() and len(text) < 4:
+        return int(text)
     raise PydanticCustomError("channels", "must be mix, separate or the index of a channel")
 
 
@@ -87,8 +88,8 @@ def _include(values: object) -> object:
     return [part.strip() for name in names for part in str(name).split(",")]
 
 
-class FileFields(SegmentationFields):
-    """Fields of `POST /v1/vad`."""
+class RecordingFields(SegmentationFields):
+    """How a recording is heard, whatever the answer looks like."""
 
     lists: ClassVar[frozenset[str]] = frozenset({"include"})
 
@@ -104,9 +105,6 @@ class FileFields(SegmentationFields):
             description="probabilities: one a frame of 10 ms; analytics: who spoke how much, "
             "interrupted and answered when",
         )
-    )
-    response_format: ResponseFormat | None = Field(
-        default=None, description="also by Accept; default json"
     )
     encoding: Encoding | None = Field(
         default=None, description="of headerless PCM; needs sample_rate"
@@ -129,6 +127,33 @@ class FileFields(SegmentationFields):
             missing, present = ("encoding", "sample_rate")[:: 1 if self.encoding is None else -1]
             raise ParameterError(missing, f"missing: headerless PCM needs it beside {present}")
         self.segmentation()
+
+
+class FileFields(RecordingFields):
+    """Fields of `POST /v1/vad`."""
+
+    response_format: ResponseFormat | None = Field(
+        default=None, description="also by Accept; default json"
+    )
+
+
+class SourceField(BaseModel):
+    """Where a job's recording lies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="https://… or s3://bucket/key", max_length=4096)
+
+
+class JobFields(RecordingFields):
+    """Fields of `POST /v1/jobs`, in JSON."""
+
+    hints: ClassVar[Mapping[str, str]] = {"response_format": "a job's result is always JSON"}
+
+    source: SourceField
+    callback_url: str | None = Field(
+        default=None, description="told of the job's end, signed", max_length=4096
+    )
 
 
 class FloatFields(SegmentationFields):

@@ -36,6 +36,8 @@ class Metrics:
         queue_depth: messages of streams that wait for the network.
         open_streams: WebSockets that hold a place.
         open_requests: those with audio that hold one.
+        jobs: that have ended, by status.
+        callbacks: how their ends were told, by outcome.
         rejections: problems told to clients, by reason.
     """
 
@@ -67,6 +69,8 @@ class Metrics:
         self.queue_depth = self._gauge("queue_depth", "Messages that wait for the network")
         self.open_streams = self._gauge("open_streams", "Open streams")
         self.open_requests = self._gauge("open_requests", "Requests with audio under way")
+        self.jobs = self._counter("jobs", "Jobs that have ended", "status")
+        self.callbacks = self._counter("callbacks", "Tries of jobs' callbacks", "outcome")
         self.rejections = self._counter("rejections", "Problems told to clients", "reason")
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:

@@ -91,6 +91,14 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.MalformedBody: ProblemType("malformed-body", 400, "The body doesn't parse"),
     service.UnsupportedMedia: ProblemType("unsupported-media", 415, "Unsupported media type"),
     service.NotAcceptable: ProblemType("not-acceptable", 406, "No acceptable answer"),
+    service.JobsOff: ProblemType("jobs-off", 501, "Jobs are off on this server", 1011),
+    service.UnknownJob: ProblemType("job-not-found", 404, "No such job"),
+    service.TooManyJobs: ProblemType("too-many-jobs", 503, "Too many jobs", 1013, 60),
+    service.KeyJobsTaken: ProblemType(
+        "too-many-jobs-of-client", 429, "Too many jobs of one client", 1013, 60
+    ),
+    service.UrlRefused: ProblemType("url-refused", 403, "The URL may not be asked for"),
+    service.HostUnavailable: ProblemType("host-unavailable", 502, "The host does not answer", 1011),
     service.StreamError: ProblemType("stream-error", 400, "The stream can't go on"),
     service.UnknownMessage: ProblemType("unknown-message", 400, "Unknown message type"),
     service.NotAllowed: ProblemType("not-allowed", 400, "Not allowed in this state"),

@@ -149,7 +149,7 @@ def serve(**overrides: Any) -> None:
         error = exc.errors()[0]
         name = error["loc"][0] if error["loc"] else "api_keys_file"
         raise ParameterError(f"VAD_{name}".upper(), error["msg"]) from None
-    if settings.api_keys:
+    if settings.api_keys or settings.job_secret:
         hide_environment()
     logs.configure(settings)
     logs.configure_stdlib(settings)
@@ -182,7 +182,7 @@ def work(settings: Settings, listener: socket.socket) -> None:
     except VadError as exc:
         log.error("worker_failed", reason=str(exc))
         sys.exit(STARTUP_FAILURE)
-    if settings.api_keys:
+    if settings.api_keys or settings.job_secret:
         hide_environment()
     server = create_server(settings, detector)
     server.alone = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -61,12 +62,45 @@ def _host(value: str) -> str:
     return value.lower()
 
 
+def _place(value: str) -> str:
+    """A host as in `Host`, with a port or without."""
+    name, _, port = value.rpartition(":") if re.search(r":\d+$", value) else (value, "", "")
+    if port and not 0 < int(port) < 65_536:
+        raise ValueError(f"{value!r} has no such port")
+    return _host(name) + (f":{port}" if port else "")
+
+
+def _signing(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        signing_key(value.get_secret_value())
+    return value
+
+
+def signing_key(secret: str) -> bytes:
+    """The bytes of a secret as Standard Webhooks writes it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    head, _, rest = secret.partition("whsec_")
+    try:
+        key = b"" if head else base64.b64decode(rest, validate=True)
+    except ValueError:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise ValueError("must be whsec_ and 24 to 64 bytes in base64")
+    return key
+
+
 SHORTEST_KEY = 6
 Keys = Annotated[
     tuple[Annotated[SecretStr, AfterValidator(_key)], ...], NoDecode, BeforeValidator(_keys)
 ]
 Hosts = Annotated[
     tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_split)
+]
+HostPorts = Annotated[
+    tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(_split)
 ]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
@@ -222,6 +256,35 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(
         default=2**20, ge=1, description="that wait in one stream before reading stops"
     )
+
+    jobs_dir: Path | None = Field(
+        default=None,
+        description="a folder on this machine's disk that keeps jobs across restarts; not set: "
+        "there are no jobs",
+    )
+    job_hosts: HostPorts = Field(
+        default=(),
+        description="that jobs' URLs and callbacks may name: example.org, *.example.org, *, on "
+        "ports 80 and 443, or example.org:8443; comma-separated; none: none",
+    )
+    job_private_hosts: HostPorts = Field(
+        default=(),
+        description="the same, that may lie at private addresses, such as localhost:9000",
+    )
+    job_buckets: Names = Field(
+        default=(), description="of S3, that jobs may read from; comma-separated; none: none"
+    )
+    job_secret: Annotated[SecretStr | None, AfterValidator(_signing)] = Field(
+        default=None,
+        description="whsec_ and base64, with which callbacks are signed; without it there are none",
+    )
+    job_workers: int = Field(default=2, ge=1, description="jobs under way at the same time")
+    job_fetch_s: float = Field(default=600, gt=0, description="for a recording to be fetched")
+    job_keep_s: float = Field(default=24 * HOUR, gt=0, description="of a job after its end")
+    max_jobs: int = Field(
+        default=10_000, ge=1, description="that are kept, ended ones too; nine tenths by one client"
+    )
+    max_jobs_bytes: int = Field(default=2**30, ge=2**20, description="of the file that keeps them")
 
     shutdown_grace_s: float = Field(default=10, ge=0, description="from SIGTERM to exit")
 

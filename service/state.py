@@ -25,6 +25,7 @@ from service.errors import (
 from service.files.decoding import DecodePool, limits_of
 from service.files.turns import FileEngine, FileTurns
 from service.files.workers import Cancellation, Workers
+from service.jobs.runner import Jobs
 from service.limits import Places, Quota
 from service.live.hub import Hub
 from service.live.registry import StreamRegistry
@@ -118,6 +119,7 @@ class Service:
             there until they are sent.
         hub: runs the network for live streams.
         file_turns: and for files, in between.
+        jobs: recordings that lie elsewhere.
         phase: what the app is ready for.
         stuck: whether threads were left behind that may never end.
     """
@@ -218,6 +220,7 @@ class Service:
         self._detector = detector = self._loaded
         self.hub = Hub(self.metrics, self._turns_elsewhere(), self.tracing)
         self.file_turns = FileTurns(self.hub)
+        self.jobs = Jobs(self)
         sys.setswitchinterval(SWITCH_S)
         await self.files.run(Cancellation(), detector.warm_up)
         await asyncio.to_thread(self.decoders.wait_ready)
@@ -225,6 +228,7 @@ class Service:
         # again, which took a fifth of a busy server's time.
         gc.collect()
         gc.freeze()
+        await self.jobs.start()
         self.phase = Phase.READY
         log.info("ready", model=detector.name, device=detector.device)
 
@@ -245,6 +249,7 @@ class Service:
     async def stop(self) -> None:
         """Drains, then ends the threads; what still works is cancelled, and not waited for."""
         await self.drain()
+        await self.jobs.close()
         why = ShuttingDown("the server is shutting down and could not finish this request")
         ended = [await workers.close(why, STOP_S / 2) for workers in (self.files, self.bodies)]
         self.stuck = not all(ended)

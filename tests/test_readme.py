@@ -16,9 +16,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -91,14 +94,33 @@ def test_recipes_for_clusters_run_on_one_machine(block: Block) -> None:
     assert "speech.mp3" in out
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def recordings() -> Iterator[int]:
+    """A server of the recordings, for jobs; blocks name port 9000, which is replaced."""
+    handler = partial(_Quiet, directory=str(ROOT / "tests/data"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, recordings: int) -> Iterator[int]:
     """The service on a free port; blocks name port 8000, which is replaced."""
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
+    jobs = {
+        "VAD_JOBS_DIR": str(tmp_path_factory.mktemp("jobs")),
+        "VAD_JOB_PRIVATE_HOSTS": f"localhost:{recordings}",
+    }
     log = tmp_path_factory.mktemp("service") / "log"
     with log.open("w") as out:
         running = subprocess.Popen(
@@ -107,7 +129,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             stderr=out,
             cwd=ROOT,
             # A block that waits for what never comes shall hang, not be ended for it.
-            env={**os.environ, "VAD_STREAM_IDLE_S": "3600"},
+            env={**os.environ, **jobs, "VAD_STREAM_IDLE_S": "3600"},
         )
     try:
         for _ in range(300):
@@ -127,8 +149,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs == "service"], ids=str)
-def test_block_runs_against_the_service(block: Block, service: int) -> None:
+def test_block_runs_against_the_service(block: Block, service: int, recordings: int) -> None:
     text = block.text.replace("127.0.0.1:8000", f"127.0.0.1:{service}")
+    text = text.replace("localhost:9000", f"localhost:{recordings}")
     out = execute(Block(block.page, block.language, "", text), dict(os.environ))
     assert "speech" in out
 

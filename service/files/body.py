@@ -97,17 +97,23 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
 
 
 @asynccontextmanager
-async def receive_json(request: Request, settings: Settings) -> AsyncIterator[BinaryIO]:
+async def receive_json(
+    request: Request, settings: Settings, most: int | None = None
+) -> AsyncIterator[BinaryIO]:
     """Receives a body of JSON, at its start; it lives as long as the context.
 
+    Args:
+        most: bytes that it may have; None is `max_json_bytes`.
+
     Raises:
-        As `receive`; a body may have `max_json_bytes`.
+        As `receive`.
     """
+    most = settings.max_json_bytes if most is None else most
     _check_coding(request)
     if not is_json(request):
         raise UnsupportedMedia("send JSON as application/json")
     with SpooledTemporaryFile(max_size=IN_MEMORY) as spool, _told_if_full():
-        async for chunk in _limited(request, settings, settings.max_json_bytes).stream():
+        async for chunk in _limited(request, settings, most).stream():
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
         yield cast(BinaryIO, spool)

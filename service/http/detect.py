@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -18,7 +16,7 @@ from service.errors import ClientGone
 from service.fields import FileFields, ResponseFormat, parse_text
 from service.files.body import arriving, is_json, is_raw, receive, watched
 from service.files.feed import Feed
-from service.files.job import FileJob, Left
+from service.files.job import FileJob, Left, dumps
 from service.files.workers import Cancellation, Workers
 from service.http.floats import FloatSegments, detect_floats
 from service.http.negotiation import choose_format
@@ -200,12 +198,12 @@ class Work:
             except ClientGone:
                 raise
             except Exception as exc:
-                results.append(_dumps(self._problem(exc)))
+                results.append(dumps(self._problem(exc)))
         return await self._run(lambda: '{"results": [' + ", ".join(results) + "]}")
 
     async def _answer(self, job: FileJob) -> str:
         async with self.service.large_jobs if job.keeps_probabilities else nullcontext():
-            return await self._run(lambda: _dumps(job.answer()))
+            return await self._run(lambda: dumps(job.answer()))
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await self.service.files.run(self.stop, call)
@@ -218,12 +216,4 @@ class Work:
 
     def _line(self, kind: str, job: FileJob, values: dict[str, Any]) -> str:
         named = {"file": job.name} if len(self.jobs) > 1 else {}
-        return _dumps({"type": kind, **named, **values}) + "\n"
-
-
-def _dumps(value: dict[str, Any]) -> str:
-    """Writes JSON piece by piece: `json.dumps` keeps all other threads waiting until it is done."""
-    text = StringIO()
-    for part in json.JSONEncoder().iterencode(value):
-        text.write(part)
-    return text.getvalue()
+        return dumps({"type": kind, **named, **values}) + "\n"

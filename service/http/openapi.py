@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.fields import FileFields, FloatFields, SegmentationFields
+from service.fields import FileFields, FloatFields, RecordingFields, SegmentationFields
 from service.problems import MEDIA_TYPE
 from vad.formats import MEDIA_TYPES
 
@@ -16,7 +16,8 @@ Files go to `POST /v1/vad`. Live audio goes over a WebSocket, which OpenAPI can'
 ### `WS /v1/vad/stream`
 
 Parameters go into the URL: those of `POST /v1/vad` that divide probabilities, and `encoding`,
-`sample_rate` (default 16000) and `probabilities`, as in
+`sample_rate` (default 16000), `channels` (up to 8, interleaved), `probabilities` and `include`
+(`analytics`), as in
 `ws://host/v1/vad/stream?sample_rate=8000&encoding=mulaw&threshold=0.6`. Binary frames are PCM,
 in pieces of any size. Text frames are JSON objects with a `type`:
 
@@ -37,10 +38,14 @@ in pieces of any size. Text frames are JSON objects with a `type`:
 | `speech_discarded` | a start that proved too short |
 | `probabilities` | `from_ms`, `hop_ms`, `values`, if asked for |
 | `error` | `code`, `message`, `param`, `fatal` |
-| `session.closed` | `audio_ms`, `speech_ms`, `segments` |
+| `session.closed` | `audio_ms`, `speech_ms`, `segments`; `analytics`, if asked for |
 
-Each start is followed by exactly one stop or discard, whatever ends the stream. `WS /v1/realtime`
-speaks the turn detection of the OpenAI Realtime API.
+Each start is followed by exactly one stop or discard, whatever ends the stream. Of several channels
+each event says its `channel`.
+
+`WS /v1/vad/stream/twilio` and `WS /v1/vad/stream?protocol=asterisk` speak the messages of Twilio's
+Media Streams and of Asterisk's chan_websocket; `WS /v1/realtime` the turn detection of the OpenAI
+Realtime API.
 """
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -122,6 +127,38 @@ _FLOATS = {
         **_described(FloatFields),
     },
     "additionalProperties": False,
+}
+JOB_REQUEST = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["source"],
+                    "properties": {
+                        "source": {
+                            "type": "object",
+                            "required": ["url"],
+                            "properties": {
+                                "url": {
+                                    "type": "string",
+                                    "description": "https://… or s3://bucket/key",
+                                }
+                            },
+                            "additionalProperties": False,
+                        },
+                        "callback_url": {
+                            "type": "string",
+                            "description": "told of the job's end, signed",
+                        },
+                        **_described(RecordingFields),
+                    },
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
 }
 DETECT_REQUEST = _request(
     _described(FileFields),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.problems import Problem
+from service.problems import FieldProblem, Problem
 from vad import Detector
 
 
@@ -126,6 +127,44 @@ class Batch(BaseModel):
     """One result a file, in order; a failed one as its problem."""
 
     results: list[Detection | Problem]
+
+
+class SourceUrlModel(BaseModel):
+    """Where a job's recording lies."""
+
+    url: str
+
+
+class CallbackModel(BaseModel):
+    """Where a job's end is told, and whether it was."""
+
+    url: str
+    status: Literal["due", "delivered", "failed"] | None = Field(description="null before the end")
+    tries: int
+
+
+class JobProblem(BaseModel):
+    """RFC 9457 problem details of a job that failed."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+
+class JobModel(BaseModel):
+    """A job: what `GET /v1/jobs/{id}` answers, and what a callback is sent."""
+
+    id: str
+    status: Literal["queued", "running", "succeeded", "failed"]
+    source: SourceUrlModel
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    callback: CallbackModel | None
+    problem: JobProblem | None
+    result: Detection | None
 
 
 class ModelInfo(BaseModel):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,51 +19,6 @@ from .batch_kit import batch, rows
 
 boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
 pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[server,s3]'")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """In a process of its own, since its requests are our own."""
-    code = (
-        "import sys; from moto.server import ThreadedMotoServer as S; "
-        "s = S('127.0.0.1', 0, verbose=False); s.start(); "
-        "print('http://%s:%d' % s.get_host_and_port(), flush=True); sys.stdin.read(); s.stop()"
-    )
-    running = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert running.stdout is not None
-    line = running.stdout.readline().strip()
-    while not line.startswith("http"):
-        line = running.stdout.readline().strip()
-    yield line
-    running.communicate(timeout=60)
-
-
-@pytest.fixture
-def bucket(server: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    store = boto3.resource("s3", endpoint_url=server)
-    found = store.create_bucket(Bucket="calls")
-    for name in ("2026/1 + 2.wav", "2026/a/3.wav", "2025/4.wav"):
-        found.upload_file(str(data_dir / "speech-8k-mulaw.wav"), name)
-    found.upload_file(str(data_dir / "speech.m4a"), "2026/a/ü=5.m4a")
-    found.put_object(Key="2026/bad.wav", Body=b"no audio" * 99)
-    found.put_object(Key="2026/notes.txt", Body=b"")
-    yield found
-    found.objects.all().delete()
-    found.delete()
 
 
 def of_bucket(bucket: Any, prefix: str) -> dict[str, bytes]:

@@ -1,0 +1,1 @@
+"""Jobs: recordings that lie elsewhere, worked through in the background, across restarts."""
