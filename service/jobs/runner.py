@@ -37,7 +37,7 @@ from service.fields import JobFields, RecordingFields
 from service.files.body import IN_MEMORY
 from service.files.job import FileJob, dumps
 from service.files.workers import Cancellation, Workers
-from service.jobs.callbacks import WAITS_S, deliver
+from service.jobs import callbacks
 from service.jobs.outside import Outside
 from service.jobs.sources import Sources
 from service.jobs.store import Job, JobStore
@@ -289,14 +289,14 @@ class Jobs:
     async def _call(self, job: Job) -> None:
         assert job.callback is not None
         assert self._key is not None
-        outcome = await deliver(
+        outcome = await callbacks.deliver(
             self._outside, job.callback, job.id, text_of(job).encode(), self._key
         )
         self._service.metrics.callbacks.labels(outcome=outcome).inc()
         log.info("callback", job_id=job.id, outcome=outcome, tries=job.callback_tries + 1)
         again = None
-        if outcome == "failed" and job.callback_tries < len(WAITS_S):
-            again = WAITS_S[job.callback_tries]
+        if outcome == "failed" and job.callback_tries < len(callbacks.WAITS_S):
+            again = callbacks.WAITS_S[job.callback_tries]
         told = partial(self.store.told, job.id, delivered=outcome == "delivered", again_s=again)
         await self._kept(told)
 

@@ -493,13 +493,14 @@ def test_an_orderly_restart_loses_no_job(settings: dict[str, Any], host: Host, p
 
 def started(settings: dict[str, Any], port: int, log: Path) -> subprocess.Popen[bytes]:
     environment = {f"VAD_{name.upper()}": str(value) for name, value in settings.items()}
-    return subprocess.Popen(
-        [sys.executable, "-m", "vad.cli", "serve", "--port", str(port), "--device", "cpu"],
-        env={**os.environ, **environment, "VAD_MODEL": "convad-tiny"},
-        cwd=ROOT,
-        stdout=log.open("ab"),
-        stderr=subprocess.STDOUT,
-    )
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vad.cli", "serve", "--port", str(port), "--device", "cpu"],
+            env={**os.environ, **environment, "VAD_MODEL": "convad-tiny"},
+            cwd=ROOT,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
