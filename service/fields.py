@@ -221,7 +221,12 @@ def parse_json(model: type[FieldsT], values: Mapping[str, Any]) -> FieldsT:
     """
     if len(values) > MAX_FIELDS:
         raise InvalidFields(FieldError("", f"there may be {MAX_FIELDS} fields"))
-    return _validate(model, values, strict=True)
+    # JSON has one kind of number: 4000.0 is a whole one, and some writers write all so.
+    whole = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in values.items()
+    }
+    return _validate(model, whole, strict=True)
 
 
 def _validate(model: type[FieldsT], values: Mapping[str, Any], *, strict: bool) -> FieldsT:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from service import errors as service
 from service.errors import FieldError, InvalidFields
@@ -91,7 +92,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.MalformedBody: ProblemType("malformed-body", 400, "The body doesn't parse"),
     service.UnsupportedMedia: ProblemType("unsupported-media", 415, "Unsupported media type"),
     service.NotAcceptable: ProblemType("not-acceptable", 406, "No acceptable answer"),
-    service.JobsOff: ProblemType("jobs-off", 501, "Jobs are off on this server", 1011),
+    service.JobsOff: ProblemType("jobs-off", 404, "Jobs are off on this server"),
     service.UnknownJob: ProblemType("job-not-found", 404, "No such job"),
     service.TooManyJobs: ProblemType("too-many-jobs", 503, "Too many jobs", 1013, 60),
     service.KeyJobsTaken: ProblemType(
@@ -213,6 +214,9 @@ async def _handle_http(request: Request, exc: Exception) -> Response:
     """Starlette's own errors, such as 404: a status and no more, hence `about:blank`."""
     assert isinstance(exc, HTTPException)
     title = HTTPStatus(exc.status_code).phrase
+    headers = dict(exc.headers or {})
+    if exc.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     request.app.state.service.metrics.rejections.labels(reason=title.lower()).inc()
     body = Problem(
         type="about:blank",
@@ -222,7 +226,19 @@ async def _handle_http(request: Request, exc: Exception) -> Response:
         instance=request.url.path,
         request_id=request_id(request),
     )
-    return Response(body.to_json(), exc.status_code, exc.headers, MEDIA_TYPE)
+    return Response(body.to_json(), exc.status_code, headers, MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of a path: Starlette knows those of the first route that has it alone."""
+    return [
+        method
+        for method in ("DELETE", "GET", "POST")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def install(app: FastAPI) -> None:

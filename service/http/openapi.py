@@ -71,15 +71,18 @@ DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def _described(
-    fields: type[SegmentationFields], defaults: Mapping[str, Any] | None = None
+    fields: type[SegmentationFields],
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    nulls: bool = False,
 ) -> dict[str, Any]:
-    """Schemas of fields as text has them, in which there is no null: what isn't given isn't."""
+    """Schemas of fields; as text has them there is no null: what isn't given isn't."""
     found: dict[str, Any] = {}
     for name, schema in fields.model_json_schema()["properties"].items():
         kept = {key: value for key, value in schema.items() if key not in ("default", "title")}
         if (default := (defaults or {}).get(name, schema.get("default"))) not in (None, []):
             kept["default"] = default
-        variants = [v for v in kept.pop("anyOf", []) if v != {"type": "null"}]
+        variants = [v for v in kept.pop("anyOf", []) if nulls or v != {"type": "null"}]
         kept |= variants[0] if len(variants) == 1 else {"anyOf": variants} if variants else {}
         found[name] = kept
     return found
@@ -124,7 +127,7 @@ _FLOATS = {
     "required": ["audio"],
     "properties": {
         "audio": {"type": "array", "items": {"type": "number"}, "description": "from -1 to 1"},
-        **_described(FloatFields),
+        **_described(FloatFields, nulls=True),
     },
     "additionalProperties": False,
 }
@@ -143,6 +146,7 @@ JOB_REQUEST = {
                             "properties": {
                                 "url": {
                                     "type": "string",
+                                    "format": "uri",
                                     "description": "https://… or s3://bucket/key",
                                 }
                             },
@@ -150,9 +154,10 @@ JOB_REQUEST = {
                         },
                         "callback_url": {
                             "type": "string",
+                            "format": "uri",
                             "description": "told of the job's end, signed",
                         },
-                        **_described(RecordingFields),
+                        **_described(RecordingFields, nulls=True),
                     },
                     "additionalProperties": False,
                 }

@@ -53,7 +53,7 @@ T = TypeVar("T")
 POLL_S = 1.0  # for what other processes have put into the store, or deleted from it
 EXPIRE_S = 60.0
 CALLBACKS = 16  # under way at the same time
-STOP_S = 5.0  # for what is under way to end
+STOP_S = 2.0  # for what is under way to end
 
 
 class Jobs:
@@ -161,13 +161,20 @@ class Jobs:
         self._loop_task = asyncio.create_task(self._work())
 
     async def close(self) -> None:
-        """Stops; what was under way is queued again."""
+        """Stops; what was under way is queued again, and callbacks get a moment for their answer.
+
+        Somebody may have a callback already whose answer is on its way: cut off, it would be sent
+        again.
+        """
         if self._loop_task is not None:
-            self._loop_task.cancel()
-            tasks = [self._loop_task, *self._running.values(), *self._telling.values()]
-            for task in tasks:
+            stopped = [self._loop_task, *self._running.values()]
+            for task in stopped:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=STOP_S)
+            _, late = await asyncio.wait([*stopped, *self._telling.values()], timeout=STOP_S)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=STOP_S)
         await self._buckets.close(ShuttingDown("the server is shutting down"), STOP_S)
         if self._places is not None and self._place is not None:
             self._places.give_back(self._place)

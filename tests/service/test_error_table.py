@@ -161,14 +161,14 @@ ELSEWHERE = {
     "storage-full",  # test_file_limits
     "too-many-streams",  # test_streams
     "client-gone",  # test_server
+    "jobs-off", "job-not-found", "too-many-jobs", "too-many-jobs-of-client",  # test_jobs
+    "url-refused", "host-unavailable",  # test_jobs
+    "unsupported-frame",  # test_telephone
 }  # fmt: skip
 HERE = {*REQUESTS, *STREAMS, "internal", "not-ready", "shutting-down", "body-too-slow"}
-# What no client can cause through these routes: no labels are read, no extras are needed, the
-# realtime route alone refuses frames, a model is named but never loaded, and a decoder that
-# crashes is the tests of `decoding`'s matter.
-UNREACHABLE = {
-    "malformed-labels", "not-installed", "unsupported-frame", "model-not-found", "stream-error"
-}  # fmt: skip
+# What no client can cause through these routes: no labels are read, no extras are needed, a model
+# is named but never loaded, and a decoder that crashes is the tests of `decoding`'s matter.
+UNREACHABLE = {"malformed-labels", "not-installed", "model-not-found", "stream-error"}
 
 
 def slugs() -> Iterator[str]:

@@ -96,6 +96,13 @@ def test_json_values_must_have_their_own_type(value: object) -> None:
         parse_json(StreamFields, {"threshold": value})
 
 
+def test_json_has_one_kind_of_number() -> None:
+    parsed = parse_json(StreamFields, {"sample_rate": 8000.0, "speech_pad_ms": -20.0})
+    assert (parsed.sample_rate, parsed.speech_pad_ms) == (8000, -20)
+    with pytest.raises(InvalidFields, match="sample_rate"):
+        parse_json(StreamFields, {"sample_rate": 8000.5})
+
+
 @pytest.mark.parametrize(
     ("query", "param"),
     [

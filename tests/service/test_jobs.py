@@ -440,8 +440,8 @@ def test_a_recording_in_a_bucket(bucket: Any, client: TestClient) -> None:
 def test_without_a_folder_there_are_no_jobs() -> None:
     with TestClient(create_app(Settings(), EnergyDetector())) as client:
         body = {"source": {"url": "http://files.example.org/"}}
-        check_problem(client.post("/v1/jobs", json=body), 501, "jobs-off")
-        check_problem(client.get("/v1/jobs/job_1"), 501, "jobs-off")
+        check_problem(client.post("/v1/jobs", json=body), 404, "jobs-off")
+        check_problem(client.get("/v1/jobs/job_1"), 404, "jobs-off")
 
 
 def test_without_a_secret_there_are_no_callbacks(settings: dict[str, Any], host: Host) -> None:
@@ -477,6 +477,11 @@ def test_a_fetch_has_its_time(settings: dict[str, Any], host: Host) -> None:
     with TestClient(create_app(Settings(**settings, job_fetch_s=0.2), EnergyDetector())) as client:
         job = ended(client, post(client, f"{host.url}/slow"))
     assert "0.2 s" in job["problem"]["detail"]
+
+
+def test_the_methods_of_a_job_are_told(client: TestClient) -> None:
+    assert client.patch("/v1/jobs/job_1").headers["Allow"] == "DELETE, GET"
+    assert client.patch("/v1/jobs").headers["Allow"] == "POST"
 
 
 @pytest.mark.parametrize("path", ["/slow", "/a.wav"])

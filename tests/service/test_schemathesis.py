@@ -25,7 +25,10 @@ CONFIG: dict[str, Any] = {
 }
 AUDIO = [wav(pattern((0.3, 0.9), (0.2, 0))), wav(np.zeros((800, 2), np.float32), 8000)]
 
+# Nobody listens there: the answer comes before anybody is asked.
+HOST = "localhost:9"
 schemathesis.openapi.format("binary", st.sampled_from(AUDIO))
+schemathesis.openapi.format("uri", st.just(f"http://{HOST}/call.wav"))
 for media_type in ("audio/*", "application/octet-stream"):
     schemathesis.openapi.media_type(media_type, st.sampled_from(AUDIO))
 document = create_app(Settings(api_keys=KEY), EnergyDetector()).openapi()  # type: ignore[arg-type]
@@ -33,8 +36,13 @@ api = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_di
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running(api_keys=KEY) as (_, port):
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    jobs = {
+        "jobs_dir": tmp_path_factory.mktemp("jobs"),
+        "job_private_hosts": HOST,
+        "job_secret": "whsec_" + "A" * 32,
+    }
+    with running(api_keys=KEY, **jobs) as (_, port):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -74,4 +82,5 @@ def filter_case(context: Any, case: Any) -> bool:
     suppress_health_check=list(HealthCheck),
 )
 def test_every_answer_is_as_documented(case: Any, url: str) -> None:
-    case.call_and_validate(base_url=url)
+    if filter_case(None, case):  # the hook is not asked about schemathesis' own examples
+        case.call_and_validate(base_url=url)

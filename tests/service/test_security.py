@@ -92,7 +92,8 @@ def test_the_document_tells_whether_keys_are_needed(client: TestClient) -> None:
     assert secured(client) == set()
     with TestClient(create_app(Settings(**KEYS), EnergyDetector())) as other:
         assert secured(other) == {
-            "/v1/vad", "/v1/audio/speech/timestamps", "/v1/models", "/metrics"
+            "/v1/vad", "/v1/audio/speech/timestamps", "/v1/models", "/metrics",
+            "/v1/jobs", "/v1/jobs/{id}",
         }  # fmt: skip
 
 
