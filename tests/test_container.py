@@ -69,12 +69,12 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
                 assert name in kept
 
 
-def test_a_wheel_carries_weights_and_page(tmp_path: Path) -> None:
+def test_a_wheel_carries_weights_page_and_guides(tmp_path: Path) -> None:
     """What the build stage builds, from what it copies."""
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     for name in ("pyproject.toml", "README.md", "LICENSE", "convad.py"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("models", "vad", "service"):
+    for name in ("docs", "models", "vad", "service"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"]
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
@@ -82,6 +82,7 @@ def test_a_wheel_carries_weights_and_page(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "vad/models/convad-base/model.safetensors" in names
     assert "service/web/index.html" in names
+    assert "service/guides/operators.md" in names
     assert "convad.py" in names
 
 
