@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
@@ -10,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from service.errors import FieldError, InvalidFields
+from service.errors import FieldError, InvalidFields, MalformedBody
 from vad.audio import MAX_RATE, MIN_RATE
 from vad.config import PRESETS, Segmentation
 from vad.errors import ParameterError
@@ -211,6 +212,21 @@ def parse_text(model: type[FieldsT], pairs: Iterable[tuple[str, str]]) -> Fields
         name: given if name in model.lists else given[0] for name, given in grouped.items()
     }
     return _validate(model, values, strict=False)
+
+
+def json_object(body: bytes | str) -> dict[str, Any]:
+    """The fields of a body that is JSON.
+
+    Raises:
+        MalformedBody: it is no JSON object.
+    """
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedBody(f"the body is no JSON: {exc}") from None
+    if not isinstance(values, dict):
+        raise MalformedBody("the body must be a JSON object")
+    return values
 
 
 def parse_json(model: type[FieldsT], values: Mapping[str, Any]) -> FieldsT:

@@ -17,8 +17,15 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.errors import FieldError, InvalidFields, MalformedBody
-from service.fields import FileFields, FloatFields, SegmentationFields, parse_json, parse_text
+from service.errors import FieldError, InvalidFields
+from service.fields import (
+    FileFields,
+    FloatFields,
+    SegmentationFields,
+    json_object,
+    parse_json,
+    parse_text,
+)
 from service.files.body import IN_MEMORY, receive_json, watched
 from service.files.job import FileJob
 from service.files.workers import Cancellation
@@ -91,12 +98,7 @@ def _unpack(body: bytes, audio: BinaryIO) -> dict[str, Any]:
     rest = body if found is None else body[: found.start(1)] + body[found.end(1) :]
     if found is None and len(rest) > _PIECE:
         raise wrong
-    try:
-        values = json.loads(rest)
-    except (ValueError, RecursionError) as exc:
-        raise MalformedBody(f"the body is no JSON: {exc}") from None
-    if not isinstance(values, dict):
-        raise MalformedBody("the body must be a JSON object")
+    values = json_object(rest)
     if "audio" not in values:
         raise InvalidFields(FieldError("audio", "missing: a list of numbers at 16 kHz"))
     if found is None or values.pop("audio") != []:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.errors import FieldError, InvalidFields, MalformedBody
-from service.fields import JobFields, parse_json
+from service.errors import FieldError, InvalidFields
+from service.fields import JobFields, json_object, parse_json
 from service.files.body import receive_json
 from service.http.openapi import JOB_REQUEST, PROBLEM_RESPONSES
 from service.http.schemas import JobModel
@@ -36,13 +35,7 @@ async def add(request: Request) -> Response:
         raise InvalidFields(*(FieldError(name[:64], "goes into the body") for name in given))
     async with receive_json(request, service.settings, MAX_BYTES) as body:
         text = body.read()
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise MalformedBody(f"the body is no JSON: {exc}") from None
-    if not isinstance(values, dict):
-        raise MalformedBody("the body must be a JSON object")
-    fields = parse_json(JobFields, values)
+    fields = parse_json(JobFields, json_object(text))
     jobs.check(fields)
     job = await jobs.add(fields, _client(request))
     where = f"{request.scope.get('root_path', '')}/v1/jobs/{job.id}"

@@ -49,6 +49,18 @@ def start_speech(client: ClientConnection) -> None:
     assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "speech_started"
 
 
+def ended_at_sigterm(
+    server: Any, client: ClientConnection, chunks: int
+) -> tuple[list[dict[str, Any]], int]:
+    """What a client hears that says its last while the server is told to go."""
+    start_speech(client)
+    for _ in range(chunks):
+        client.send(LOUD)
+    client.send('{"type":"end"}')
+    server.handle_exit(signal.SIGTERM, None)
+    return messages(client)
+
+
 @pytest.mark.parametrize("politely", [True, False])
 def test_a_disconnect_in_mid_speech_is_logged(politely: bool) -> None:
     with running() as (_, port), capture_logs() as logs:
@@ -83,12 +95,7 @@ def test_who_has_said_its_last_gets_its_last_answer_at_sigterm(max_queue_bytes: 
         running(slow, max_queue_bytes=max_queue_bytes) as (server, port),
         connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client,
     ):
-        start_speech(client)
-        for _ in range(4):
-            client.send(LOUD)
-        client.send('{"type":"end"}')
-        server.handle_exit(signal.SIGTERM, None)
-        found, code = messages(client)
+        found, code = ended_at_sigterm(server, client, chunks=4)
     assert [m["type"] for m in found] == ["speech_stopped", "session.closed"]
     assert (found[0]["reason"], found[1]["audio_ms"], code) == ("end", 2500, 1000)
 
@@ -99,12 +106,7 @@ def test_who_has_more_to_say_than_the_grace_has_time_for_still_gets_its_stop() -
         running(slow, shutdown_grace_s=2) as (server, port),
         connect(f"ws://127.0.0.1:{port}/v1/vad/stream") as client,
     ):
-        start_speech(client)
-        for _ in range(40):
-            client.send(LOUD)
-        client.send('{"type":"end"}')
-        server.handle_exit(signal.SIGTERM, None)
-        found, code = messages(client)
+        found, code = ended_at_sigterm(server, client, chunks=40)
     assert [m["type"] for m in found] == ["speech_stopped", "error", "session.closed"]
     assert (found[0]["reason"], code) == ("shutdown", 1012)
     assert 500 < found[2]["audio_ms"] < 20_500

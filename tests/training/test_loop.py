@@ -129,7 +129,7 @@ def test_checkpoint_of_another_version_is_refused(
     mixer = Mixer(cache, TINY.scenes)
     Trainer(TINY, mixer, tmp_path, workers=0).run(report=quiet, stop_at=1)
     data = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    for part in (data, data["recipe"], *data["pupils"]):
+    for part in (data, data["recipe"], *data["students"]):
         part.pop(lacks, None)
     torch.save(data, tmp_path / "checkpoint.pt")
     with pytest.raises(DataError, match="another version: use another folder"):

@@ -235,7 +235,7 @@ def test_an_earlier_stage_teaches_a_later_one(
     place = trained(stages, tmp_path, cache)
     assert weights.load(place).architecture.name == "conv-dense"
     (said,) = heard
-    kept = torch.load(tmp_path / "run" / "big" / "checkpoint.pt")["pupils"][0]["average"]
+    kept = torch.load(tmp_path / "run" / "big" / "checkpoint.pt")["students"][0]["average"]
     arbiter = Network(ARCHITECTURES["conv-conv-dense"])
     arbiter.load_state_dict(kept)
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Literal
 
 # A WAV writer that does not know the length yet puts a number near 2^31 or 2^32: no promise.
 NO_PROMISE = 0x7FFF_0000
@@ -181,11 +182,22 @@ def _wav_chunk(head: bytes, name: bytes) -> int | None:
     """Where the contents of a WAV chunk begin."""
     if head[:4] not in _WAV or head[8:12] != b"WAVE":
         return None
+    return _iff_chunk(head, name, "little")
+
+
+def _aiff_chunk(head: bytes, name: bytes) -> int | None:
+    """Where the contents of an AIFF chunk begin."""
+    if head[:4] != b"FORM" or head[8:11] != b"AIF":
+        return None
+    return _iff_chunk(head, name, "big")
+
+
+def _iff_chunk(head: bytes, name: bytes, order: Literal["little", "big"]) -> int | None:
     at = 12
     while at + 8 <= len(head):
         if head[at : at + 4] == name:
             return at + 8
-        size = int.from_bytes(head[at + 4 : at + 8], "little")
+        size = int.from_bytes(head[at + 4 : at + 8], order)
         at += 8 + size + size % 2
     return None
 
@@ -200,19 +212,6 @@ def _w64_chunk(head: bytes, name: bytes) -> int | None:
             return at + 24
         size = int.from_bytes(head[at + 16 : at + 24], "little")
         at += max(24, size + -size % 8)
-    return None
-
-
-def _aiff_chunk(head: bytes, name: bytes) -> int | None:
-    """Where the contents of an AIFF chunk begin."""
-    if head[:4] != b"FORM" or head[8:11] != b"AIF":
-        return None
-    at = 12
-    while at + 8 <= len(head):
-        if head[at : at + 4] == name:
-            return at + 8
-        size = int.from_bytes(head[at + 4 : at + 8], "big")
-        at += 8 + size + size % 2
     return None
 
 

@@ -8,6 +8,7 @@ the torch modules and what a network costs follow from it.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -49,7 +50,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(ABC):
     """One entry of an architecture. Its fields are the arguments in `config.json`."""
 
     type: ClassVar[str]
@@ -66,9 +67,9 @@ class Layer:
         """Tensors that follow from its arguments, by name."""
         return {}
 
+    @abstractmethod
     def ops(self, tensors: Tensors) -> list[Op]:
         """What it comes down to, given its parameters, statistics and constants."""
-        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of `config.json` that describes this layer; defaults are left out."""
@@ -280,8 +281,9 @@ class Block(Layer):
     residual: ClassVar[bool] = False
 
     @property
+    @abstractmethod
     def layers(self) -> tuple[Layer, ...]:
-        raise NotImplementedError
+        """One after another."""
 
     def parameters(self) -> dict[str, Parameter]:
         return self._named(lambda layer: layer.parameters())

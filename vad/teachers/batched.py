@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,7 @@ from vad.frames import SAMPLE_RATE, frame_count
 from vad.nn.precision import full_float32
 
 
-class BatchedDetector(nn.Module):
+class BatchedDetector(nn.Module, ABC):
     """A detector that scores each row of a batch by itself."""
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -30,9 +31,9 @@ class BatchedDetector(nn.Module):
         with torch.no_grad(), full_float32(audio.device):
             return self.scores(audio, frames)
 
+    @abstractmethod
     def scores(self, audio: Tensor, frames: int) -> Tensor:
         """[batch, frames] probabilities of audio that is not empty."""
-        raise NotImplementedError
 
 
 def in_blocks(function: Callable[[Tensor], Tensor], windows: Tensor, most: int) -> Tensor:

@@ -209,7 +209,7 @@ class Trainer:
         data = {
             "step": self.step,
             "recipe": self.recipe.to_dict(),
-            "pupils": [student.state() for student in self.students],
+            "students": [student.state() for student in self.students],
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(data, partial)
@@ -224,14 +224,15 @@ class Trainer:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{self.checkpoint} is damaged: remove it ({reason})") from error
         theirs, ours = data.get("recipe", {}), self.recipe.to_dict()
-        if theirs.keys() != ours.keys() or any("start" not in each for each in data["pupils"]):
+        states = data.get("students", [{}])
+        if theirs.keys() != ours.keys() or any("start" not in each for each in states):
             raise DataError(f"{self.checkpoint} is of another version: use another folder")
         if json.dumps(theirs) != json.dumps(ours):
             raise DataError(
                 f"{self.checkpoint} belongs to another recipe: use another folder, or its recipe"
             )
         self.step = data["step"]
-        for student, state in zip(self.students, data["pupils"], strict=True):
+        for student, state in zip(self.students, states, strict=True):
             student.restore(state)
 
     def _batches(self, last: int) -> Iterator[Batch]:
