@@ -109,7 +109,11 @@ class RequestContext:
                 await self.app(scope, receive, tagged)
             except (Exception, asyncio.CancelledError) as exc:
                 why = self._told(exc)
-                if why is None or status is not None or scope["type"] == "websocket":
+                if why is None or scope["type"] == "websocket":
+                    raise
+                if status is not None:
+                    if isinstance(exc, asyncio.CancelledError):
+                        return  # uvicorn says that the answer is incomplete, and closes
                     raise
                 await problem_response(Request(scope), why)(scope, receive, tagged)
             finally:

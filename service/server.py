@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import multiprocessing
 import os
@@ -35,6 +36,7 @@ from vad.nn import weights
 
 log = structlog.get_logger(__name__)
 RESERVED = 96  # descriptors that connections leave to the rest of a process
+END_S = 1.0  # what requests may take to end once they are cancelled
 SPARE = 16  # connections that neither streams nor requests with audio take
 
 
@@ -75,6 +77,12 @@ class Server(uvicorn.Server):
         left = self._service.settings.shutdown_grace_s - (time.monotonic() - started)
         self.config.timeout_graceful_shutdown = max(1, math.ceil(left))
         await super().shutdown(sockets)
+        # Whose client doesn't read stays open, lest a byte be lost; the loop can't close with it.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=END_S)
+        await asyncio.sleep(0)
 
 
 def create_server(settings: Settings, detector: Detector | None = None) -> Server:

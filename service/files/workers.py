@@ -86,7 +86,7 @@ class Workers:
         what the work uses may then be closed.
         """
         future = self.submit(call)
-        waiter = asyncio.wrap_future(future)
+        waiter = _waiter(future)
         entry = (future, cancellation)
         self._under_way.add(entry)
         try:
@@ -96,7 +96,6 @@ class Workers:
             if not future.cancel():
                 with anyio.CancelScope(shield=True):
                     await asyncio.wait([waiter])
-                waiter.exception()  # read, so that asyncio doesn't report it as lost
             raise
         finally:
             self._under_way.discard(entry)
@@ -110,11 +109,18 @@ class Workers:
         for _, cancellation in list(self._under_way):
             cancellation.cancel(why)
         self._pool.shutdown(wait=False)
-        unfinished = [asyncio.wrap_future(future) for future, _ in self._under_way]
+        unfinished = [_waiter(future) for future, _ in self._under_way]
         if unfinished:  # by waiting here the loop goes on, without which no thread might end
             _, late = await asyncio.wait(unfinished, timeout=patience_s)
             return not late
         return True
+
+
+def _waiter(future: Future[T]) -> asyncio.Future[T]:
+    """To await a call with; asyncio doesn't report as lost what nobody awaits any more."""
+    waiter = asyncio.wrap_future(future)
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return waiter
 
 
 class Relay(Generic[T]):
