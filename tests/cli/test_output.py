@@ -326,9 +326,11 @@ def test_a_meter_on_the_terminal_takes_nothing_from_standard_output(recording: P
 
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, recording: Path) -> None:
     """One recording gets done, the other is a pipe that never says anything."""
-    endless, folder, whole = tmp_path / "endless.wav", tmp_path / "out", tmp_path / "all.json"
-    os.mkfifo(endless)
+    folder, whole = tmp_path / "out", tmp_path / "all.json"
     for options in (("--output-dir", folder), ("-o", whole)):
+        # One each: the first one's decoder may hold its end a moment longer than its parent lives.
+        endless = tmp_path / f"endless{options[0]}.wav"
+        os.mkfifo(endless)
         process = start("detect", recording, endless, "-j", "2", *options)
         with open(endless, "wb"):  # waits until it is being read
             while options[1] == folder and not (folder / "talk.json").exists():
