@@ -43,6 +43,11 @@ def _printable(text: str) -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """As 1 file or 2 files."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def clock(seconds: float) -> str:
     """As 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)

@@ -32,7 +32,7 @@ def test_one_command_gives_one_row_a_file(recordings: Path, tmp_path: Path) -> N
     assert "breaks off" in cut["warnings"][0]
     assert "2 errors" in said
     assert "2 × DecodeError, such as" in said
-    assert "1 files have no suffix of audio" in said
+    assert "1 file not named like audio left out" in said
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
 
 
@@ -75,7 +75,7 @@ def test_run_again_it_does_only_the_rest(recordings: Path, tmp_path: Path) -> No
     assert code == 3  # as the table has rows of errors
     assert "0 files" in said
     assert "8 were done before" in said
-    assert "2 rows of errors" in said
+    assert "2 errors from before; --retry-errors" in said
     assert {path: path.read_bytes() for path in out.iterdir()} == files
 
     # A changed file, a new one and a removed one: its row stays, since results aren't taken back.
@@ -174,7 +174,7 @@ def test_what_can_not_be_is_one_line_before_the_work(
     assert code == 2
     *notes, last = complaint.splitlines()
     assert said in last
-    assert len(notes) <= 1  # of the file that has no suffix of audio
+    assert len(notes) <= 1  # of the file that is not named like audio
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
@@ -221,7 +221,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     )
     assert done.returncode == 2
     *notes, last = done.stderr.splitlines()
-    assert len(notes) == 1  # of the file that has no suffix of audio
+    assert len(notes) == 1  # of the file that is not named like audio
     assert "File too large; 0 rows are safe, and the same command goes on" in last
     assert not [path for path in out.rglob("*") if path.is_file()]
     code, _said = batch(recordings, "-o", out, "--model", "convad-tiny", "-f", format)

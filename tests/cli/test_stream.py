@@ -105,6 +105,32 @@ def test_a_microphone(monkeypatch: pytest.MonkeyPatch, speech: Any, detector: De
     )
 
 
+class NoMicrophone:
+    """What sounddevice does where there is no sound card."""
+
+    def __init__(self, **_: object) -> None:
+        raise OSError("Error querying device -1")
+
+
+def test_a_machine_without_a_microphone_says_how_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(InputStream=NoMicrophone, PortAudioError=OSError)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)  # type: ignore[arg-type]
+    said = str(CliRunner().invoke(app, ["stream", "mic"]).exception)
+    assert "Error querying device -1" in said
+    assert "python -m sounddevice" in said
+
+
+def test_a_missing_portaudio_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    said = str(CliRunner().invoke(app, ["stream", "mic"]).exception)
+    assert "PortAudio library not found" in said
+    assert "libportaudio2" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

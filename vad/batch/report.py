@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from vad.batch.plan import Plan
 from vad.batch.work import Recording, Row
-from vad.terminal import clock, errors
+from vad.terminal import clock, counted, errors
 
 LINE_S = 30.0  # from one line to the next, where there is no terminal
 
@@ -74,7 +74,7 @@ class Report:
         took = time.monotonic() - self._start
         said = f"{self.files} of {len(self._plan.recordings)} files, {self.audio_s / 3600:.1f} h"
         if self.failed:
-            said += f", {self.failed} errors"
+            said += f", {counted(self.failed, 'error')}"
         if took and self.audio_s:
             said += f", {self.audio_s / took:.0f} × real time"
         if self._through:
@@ -86,8 +86,8 @@ class Report:
         """What was done, line by line."""
         took = time.monotonic() - self._start
         lines = [
-            f"{self.files} files in {clock(took)}: {self.files - self.failed} analysed, "
-            f"{self.failed} errors; {self._plan.done} were done before",
+            f"{counted(self.files, 'file')} in {clock(took)}: {self.files - self.failed} analysed, "
+            f"{counted(self.failed, 'error')}; {self._plan.done} were done before",
         ]
         if self.audio_s:
             lines.append(
@@ -98,7 +98,7 @@ class Report:
             row = self._examples[kind]
             lines.append(f"{count} × {kind}, such as {row['uri']}: {row['error']}")
         if before := self._plan.failed_before:
-            lines.append(f"{before} rows of errors stay as they are; --retry-errors tries again")
+            lines.append(f"{counted(before, 'error')} from before; --retry-errors tries again")
         lines.append(f"rows: {output}")
         return lines
 

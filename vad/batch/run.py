@@ -16,6 +16,7 @@ from vad.batch.sink import WHOLE, Shard, Sink
 from vad.batch.work import Recording, Row, Work, Worker, empty_row
 from vad.detector import Detector
 from vad.errors import ParameterError
+from vad.terminal import counted
 
 Blank = Callable[[Recording], Row]
 Executor = Callable[[Work, Sequence[Recording], Blank], Iterable[Row]]
@@ -109,7 +110,8 @@ class Run:
 
 def _notes(listing: Listing, stale: int) -> Iterator[str]:
     if listing.left_out:
-        yield f"{listing.left_out} files have no suffix of audio: a pattern takes them in"
+        left_out = counted(listing.left_out, "file")
+        yield f"{left_out} not named like audio left out: a pattern, such as 'FOLDER/**', takes all"
     if stale:
         yield f"{stale} rows are replaced: of other parameters, another model or a changed file"
 

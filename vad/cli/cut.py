@@ -17,7 +17,7 @@ from vad.cli.output import check_target, write_whole
 from vad.cli.recordings import STANDARD_INPUT, standard_input
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
-from vad.terminal import clock, complain, errors, meter
+from vad.terminal import clock, complain, counted, errors, meter
 
 if TYPE_CHECKING:
     from vad.audio import AudioReader
@@ -101,7 +101,8 @@ def cut(
         write_whole(map, f"{text}\n".encode("utf-8", "backslashreplace"))
     if errors.is_terminal:
         kept = clock(sum(end - start for start, end in found.spans))
-        written = f"{len(rows)} segments, {kept} of {clock(found.duration)}, in {output or split}"
+        count = counted(len(rows), "segment")
+        written = f"{count}, {kept} of {clock(found.duration)}, in {output or split}"
         errors.print(written, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -137,7 +137,10 @@ def _microphone(name: str | None) -> Iterator[tuple[int, Iterator[Samples]]]:
     except ModuleNotFoundError as error:
         raise MissingExtra("sounddevice", "mic") from error
     except OSError as error:  # PortAudio is a library of the system's on Linux
-        raise ParameterError("source", f"no microphone can be used here: {error}") from error
+        raise ParameterError(
+            "microphone",
+            f"{error}; it is a package of the system's, such as libportaudio2 on Debian and Ubuntu",
+        ) from error
     heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def take(block: Any, frames: int, times: Any, status: Any) -> None:
@@ -156,10 +159,17 @@ def _microphone(name: str | None) -> Iterator[tuple[int, Iterator[Samples]]]:
             callback=take,
         )
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise ParameterError("microphone", str(error)) from error
+        raise _unusable(error) from error
     with opened:
         errors.print("listening; Ctrl-C ends it", highlight=False)
         yield _RATE, _endless(heard)
+
+
+def _unusable(error: Exception) -> ParameterError:
+    return ParameterError(
+        "microphone",
+        f"{error}; `python -m sounddevice` lists what this machine has, for --microphone",
+    )
 
 
 def _endless(heard: queue.SimpleQueue[Any]) -> Iterator[Samples]:

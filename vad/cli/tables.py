@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from vad.terminal import clock
+from vad.terminal import clock, counted
 
 if TYPE_CHECKING:
     from vad.analytics import CallAnalytics
@@ -30,7 +30,7 @@ def segments_table(results: Sequence[Segments]) -> Table:
         table.add_row(*row, *([str(segment.channel)] if several else []))
     spoken = found.duration * found.speech_ratio
     table.caption = (
-        f"{len(found.speech)} segments, {spoken:.2f} s of speech in {found.duration:.2f} s "
+        f"{counted(len(found.speech), 'segment')}, {spoken:.2f} of {found.duration:.2f} s "
         f"({found.speech_ratio:.0%})"
     )
     return table
