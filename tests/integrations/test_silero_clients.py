@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from vad.nn.weights import models_folder
 
 HERE = Path(__file__).parent
 RATE = 16_000
-# No pause of the recording lasts nearly so long: shorter ones are a matter of chunks of 32 ms.
-PAUSE_MS = 300
+# Ten chunks of 32 ms. Each pause of the recording is much longer or much shorter.
+PAUSE_MS = 320
 Spans = list[tuple[float, float]]
 Audio = NDArray[np.float32]
 
@@ -40,8 +41,9 @@ def file(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def audio(data_dir: Path) -> Audio:
+    """The recording and a second of silence, in which the last word is seen to have ended."""
     found: Audio = sf.read(data_dir / "speech.wav", dtype="float32")[0]
-    return found
+    return np.pad(found, (0, RATE))
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +56,30 @@ def chunks(audio: Audio, size: int = 512) -> Iterable[Audio]:
     return (audio[i : i + size].copy() for i in range(0, len(audio) - size + 1, size))
 
 
-def detected(name: str, audio: Audio, rate: int = RATE) -> Spans:
+@cache
+def detected(name: str, audio: bytes, rate: int) -> NDArray[np.float64]:
+    """[beginnings, segments, 2] seconds, of the audio with more and more silence in front.
+
+    At 8 kHz the file hears what it is given 5 ms later than `vad detect`. A millisecond already
+    moves the end of a word that dies away by as much as 0.2 s, in `vad detect` itself. At 16 kHz
+    they hear the same.
+    """
     params = Segmentation(min_silence_duration_ms=PAUSE_MS, speech_pad_ms=0)
-    found = Detector.load(name, device="cpu").detect(audio, rate, segmentation=params).speech
-    return [(each.start, each.end) for each in found]
+    detector = Detector.load(name, device="cpu")
+    samples = np.frombuffer(audio, np.float32)
+    found = []
+    for lead in [0] if rate == RATE else range(0, 10 * rate // 1000, rate // 1000):
+        speech = detector.detect(np.pad(samples, (lead, 0)), rate, segmentation=params).speech
+        found.append([(each.start - lead / rate, each.end - lead / rate) for each in speech])
+    return np.array(found)
 
 
 def agree(found: Spans, name: str, audio: Audio, rate: int = RATE) -> None:
-    wanted = detected(name, audio, rate)
-    assert len(wanted) == 5
-    assert len(found) == len(wanted), (found, wanted)
-    np.testing.assert_allclose(found, wanted, atol=0.1)
+    """Within 100 ms of what `vad detect` finds."""
+    wanted = detected(name, audio.tobytes(), rate)
+    assert len(found) == wanted.shape[1] == 5
+    off = np.maximum(wanted.min(axis=0) - found, found - wanted.max(axis=0))
+    assert off.max() < 0.1001, (found, wanted)
 
 
 def spoken(probabilities: Iterable[float], rate: int = RATE) -> Spans:
@@ -143,7 +158,8 @@ def test_sherpa_onnx(name: str, file: str, audio: Audio) -> None:
     config.silero_vad.model = file
     config.silero_vad.threshold = 0.5
     config.silero_vad.min_silence_duration = PAUSE_MS / 1000
-    config.silero_vad.min_speech_duration = 0.25
+    # A start is given up when a chunk within so much of it has a lower probability.
+    config.silero_vad.min_speech_duration = 0.064
     config.sample_rate = RATE
     vad = sherpa_onnx.VoiceActivityDetector(config, buffer_size_in_seconds=60)
     for chunk in chunks(audio):
