@@ -67,6 +67,22 @@ def available() -> list[str]:
     return sorted(path.parent.name for path in models_folder().glob(f"*/{CONFIG}"))
 
 
+def folder_of(model: str | os.PathLike[str]) -> Path:
+    """Where a model lies, by name or by the path of its folder.
+
+    Raises:
+        ModelNotFound: neither is there.
+    """
+    path = Path(model)
+    if (path / CONFIG).is_file():
+        return path.resolve()
+    named = models_folder() / path
+    if len(path.parts) == 1 and (named / CONFIG).is_file():
+        return named
+    known = ", ".join(available()) or "none"
+    raise ModelNotFound(f"no model {os.fspath(model)!r} (a name or a folder); here are: {known}")
+
+
 def load(model: str | os.PathLike[str]) -> Model:
     """A model by name, or by the path of its folder.
 
@@ -74,7 +90,7 @@ def load(model: str | os.PathLike[str]) -> Model:
         ModelNotFound: neither is there.
         CorruptModel: checksum, configuration or shapes do not fit.
     """
-    folder = _find(model)
+    folder = folder_of(model)
     try:
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         architecture = Architecture.from_dict(about["architecture"])
@@ -123,17 +139,6 @@ def save(model: Model, folder: Path, about: dict[str, Any]) -> None:
     }
     _replace(folder / WEIGHTS, data)
     _replace(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-
-
-def _find(model: str | os.PathLike[str]) -> Path:
-    path = Path(model)
-    if (path / CONFIG).is_file():
-        return path.resolve()
-    named = models_folder() / path
-    if len(path.parts) == 1 and (named / CONFIG).is_file():
-        return named
-    known = ", ".join(available()) or "none"
-    raise ModelNotFound(f"no model {os.fspath(model)!r} (a name or a folder); here are: {known}")
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from vad.integrations.silero.audio import collect_chunks, drop_chunks, read_audio, save_audio
 from vad.integrations.silero.iterator import VADIterator
-from vad.integrations.silero.model import SileroVAD, SileroVADSequence, load_silero_vad
+from vad.integrations.silero.model import SileroVAD, SileroVADSequence, load_silero_vad, onnx_file
 from vad.integrations.silero.timestamps import (
     get_speech_timestamps,
     get_speech_timestamps_from_probs,
@@ -28,6 +28,7 @@ __all__ = [
     "get_speech_timestamps_from_probs",
     "get_speech_timestamps_sequence",
     "load_silero_vad",
+    "onnx_file",
     "read_audio",
     "save_audio",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,13 @@ from numpy.typing import NDArray
 
 from vad.audio import Resampler
 from vad.audio.reader import check_rate
+from vad.config import DEFAULT_MODEL
 from vad.detector import Detector
-from vad.errors import ParameterError
+from vad.errors import ModelNotFound, ParameterError
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count
 from vad.inference.engine import Engine, Signal
 from vad.integrations.silero.arrays import Samples, mono, rows, tensor
+from vad.nn import weights
 
 WINDOW_MS = 32  # of a probability: silero's chunk
 _TOUCHED = 4  # frames, by every window wherever it starts
@@ -45,6 +49,22 @@ def load_silero_vad(
     if sequence:
         return SileroVADSequence("", sampling_rate, max_frames)
     return SileroVAD()
+
+
+def onnx_file(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
+    """A model's ONNX file with silero-vad's inputs and outputs, for programs that take its path.
+
+    Args:
+        model: a name or a folder, as for `Detector.load`.
+
+    Raises:
+        ModelNotFound: there is none, or none with such a file; `vad export MODEL FILE --interface
+            silero` writes one.
+    """
+    found = weights.folder_of(model) / "model-silero.onnx"
+    if not found.is_file():
+        raise ModelNotFound(f"{found} is not there: vad export writes it with --interface silero")
+    return found
 
 
 class SileroVAD:
