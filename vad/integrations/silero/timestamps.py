@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -71,27 +72,13 @@ def get_speech_timestamps(
         ParameterError: two channels, a rate out of range, or numbers on another scale than their
             type's.
     """
+    asked = locals()
     if not isinstance(model, SileroVAD):
         raise ParameterError("model", f"must be what load_silero_vad gives, not {type(model)}")
     samples, told = mono(audio), progress_tracking_callback
     model.reset_states()
     progress = (lambda done: told(100 * done)) if told else None
-    return get_speech_timestamps_from_probs(
-        model.windows(samples, sampling_rate, progress),
-        sampling_rate,
-        threshold,
-        min_speech_duration_ms,
-        max_speech_duration_s,
-        min_silence_duration_ms + HEARD_MORE_MS,
-        speech_pad_ms,
-        return_seconds,
-        time_resolution,
-        visualize_probs,
-        neg_threshold,
-        min_silence_at_max_speech,
-        use_max_poss_sil_at_max_speech,
-        len(samples),
-    )
+    return _segmented(model.windows(samples, sampling_rate, progress), len(samples), asked)
 
 
 def get_speech_timestamps_sequence(
@@ -112,23 +99,10 @@ def get_speech_timestamps_sequence(
     max_frames: int | None = None,
 ) -> list[Span]:
     """As `get_speech_timestamps`, with a `SileroVADSequence`."""
+    asked = locals()
     samples = mono(audio)
-    return get_speech_timestamps_from_probs(
-        model.audio_forward(samples, sampling_rate, max_frames),
-        sampling_rate,
-        threshold,
-        min_speech_duration_ms,
-        max_speech_duration_s,
-        min_silence_duration_ms + HEARD_MORE_MS,
-        speech_pad_ms,
-        return_seconds,
-        time_resolution,
-        visualize_probs,
-        neg_threshold,
-        min_silence_at_max_speech,
-        use_max_poss_sil_at_max_speech,
-        len(samples),
-    )
+    probs = model.audio_forward(samples, sampling_rate, max_frames)
+    return _segmented(probs, len(samples), asked)
 
 
 def get_speech_timestamps_from_probs(
@@ -184,6 +158,14 @@ def get_speech_timestamps_from_probs(
             for start, end in spans
         ]
     return [{"start": start * step, "end": end * step} for start, end in spans]
+
+
+def _segmented(probs: Any, length: int, asked: dict[str, Any]) -> list[Span]:
+    """Of convad's own probabilities, by the arguments of the public function that had them."""
+    taken = signature(get_speech_timestamps_from_probs).parameters
+    rule = {name: value for name, value in asked.items() if name in taken}
+    rule["min_silence_duration_ms"] += HEARD_MORE_MS
+    return get_speech_timestamps_from_probs(probs, audio_length_samples=length, **rule)
 
 
 def _check(threshold: float, neg_threshold: float | None, max_speech_duration_s: float) -> None:
