@@ -17,7 +17,7 @@ PIECE_MS = 20
 
 async def main(path: str) -> None:
     # What an AgentSession takes: AgentSession(vad=vad, …)
-    vad = silero.VAD.load(onnx_file_path=onnx_file(), min_silence_duration=0.32)
+    vad = silero.VAD.load(onnx_file_path=onnx_file(), min_silence_duration=0.256)
     samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
     count = rate * PIECE_MS // 1000
     stream = vad.stream()

@@ -15,7 +15,7 @@ from pipecat.tests.utils import run_test
 from vad.integrations.pipecat import ConvadVADAnalyzer
 
 PIECE_MS = 20
-PARAMS = VADParams(confidence=0.5, stop_secs=0.32, min_volume=0)
+PARAMS = VADParams(confidence=0.5, stop_secs=0.256, min_volume=0)
 
 
 async def main(path: str) -> None:

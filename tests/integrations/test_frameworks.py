@@ -50,7 +50,7 @@ def audio(data_dir: Path) -> Any:
 @pytest.fixture(scope="module")
 def detected(audio: Any) -> list[tuple[float, float]]:
     """By the parameters of the examples that hear streams."""
-    params = Segmentation(min_silence_duration_ms=320, speech_pad_ms=0)
+    params = Segmentation(min_silence_duration_ms=256, speech_pad_ms=0)
     found = Detector.load().detect(audio, RATE, segmentation=params).speech
     return [(each.start, each.end) for each in found]
 

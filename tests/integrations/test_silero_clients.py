@@ -23,8 +23,8 @@ from vad.nn.weights import models_folder
 
 HERE = Path(__file__).parent
 RATE = 16_000
-# Ten chunks of 32 ms. Each pause of the recording is much longer or much shorter.
-PAUSE_MS = 320
+CHUNK_S = 0.032
+PAUSE_MS = 256  # whole chunks; each pause of the recording is much longer or much shorter
 Spans = list[tuple[float, float]]
 Audio = NDArray[np.float32]
 
@@ -79,7 +79,7 @@ def agree(found: Spans, name: str, audio: Audio, rate: int = RATE) -> None:
     wanted = detected(name, audio.tobytes(), rate)
     assert len(found) == wanted.shape[1] == 5
     off = np.maximum(wanted.min(axis=0) - found, found - wanted.max(axis=0))
-    assert off.max() < 0.1001, (found, wanted)
+    assert off.max() <= 0.1, (found, wanted)
 
 
 def spoken(probabilities: Iterable[float], rate: int = RATE) -> Spans:
@@ -168,7 +168,8 @@ def test_sherpa_onnx(name: str, file: str, audio: Audio) -> None:
     found: Spans = []
     while not vad.empty():
         begin = vad.front.start / RATE
-        found.append((begin, begin + len(vad.front.samples) / RATE))
+        # To silero the first quiet chunk is none of the speech; here it is.
+        found.append((begin, begin + len(vad.front.samples) / RATE - CHUNK_S))
         vad.pop()
     agree(found, name, audio)
 
