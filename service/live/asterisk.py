@@ -14,6 +14,7 @@ import re
 from typing import Any
 
 from service.errors import MalformedMessage, NotAllowed, UnsupportedMedia
+from service.fields import load_json
 from service.live.messages import ServerMessage
 from service.live.telephone import TelephoneConnection, TelephoneSession
 from vad.events import SpeechStarted
@@ -63,8 +64,8 @@ class AsteriskSession(TelephoneSession):
     def _event(text: str) -> dict[str, Any]:
         if text.lstrip().startswith("{"):
             try:
-                event: dict[str, Any] = json.loads(text)
-            except (ValueError, RecursionError) as exc:
+                event: dict[str, Any] = load_json(text)
+            except ValueError as exc:
                 raise MalformedMessage(f"an event that is no JSON: {exc}") from None
         else:
             first, *pairs = text[:4096].split() or [""]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from service.errors import MalformedMessage
+from service.fields import load_json
 from service.problems import detail, field_errors, problem_type
 from vad.events import Event
 
@@ -118,8 +119,8 @@ def decode(text: str) -> tuple[str, dict[str, Any]]:
         MalformedMessage: not a JSON object with a type.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as exc:
+        values = load_json(text)
+    except ValueError as exc:
         raise MalformedMessage(f"a text frame must be JSON: {exc}") from None
     if not isinstance(values, dict) or not isinstance(kind := values.pop("type", None), str):
         raise MalformedMessage('a text frame must be a JSON object with a "type"')

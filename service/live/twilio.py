@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import MalformedMessage, NotAllowed, UnsupportedFrame, UnsupportedMedia
-from service.fields import SEGMENTATION_NAMES
+from service.fields import SEGMENTATION_NAMES, load_json
 from service.live.messages import ServerMessage
 from service.live.telephone import TelephoneConnection, TelephoneSession
 from vad.events import SpeechDiscarded, SpeechStarted, SpeechStopped
@@ -98,8 +98,8 @@ class TwilioSession(TelephoneSession):
 
     def _event(self, text: str) -> dict[str, Any]:
         try:
-            event = json.loads(text)
-        except (ValueError, RecursionError) as exc:
+            event = load_json(text)
+        except ValueError as exc:
             raise MalformedMessage(f"Twilio's messages are JSON: {exc}") from None
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             raise MalformedMessage('a message must be a JSON object with an "event"')

@@ -6,7 +6,6 @@ Names and shapes are those of https://platform.openai.com/docs/api-reference/rea
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import EventRefused
-from service.fields import LONGEST, MAX_FIELDS
+from service.fields import LONGEST, MAX_FIELDS, load_json
 from service.problems import detail, field_errors, problem_type
 from vad.events import StopReason
 
@@ -221,8 +220,8 @@ def decode(text: str) -> ClientEvent:
         EventRefused: not a JSON object with a type.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as exc:
+        values = load_json(text)
+    except ValueError as exc:
         raise EventRefused("invalid_json", f"An event must be JSON: {exc}.") from None
     if not isinstance(values, dict):
         raise EventRefused("invalid_json", "An event must be a JSON object.")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from typing import get_args, get_type_hints
@@ -15,6 +17,7 @@ from service.fields import (
     ResponseFormat,
     SegmentationFields,
     StreamFields,
+    load_json,
     parse_json,
     parse_text,
 )
@@ -124,3 +127,32 @@ def test_check_finds_what_types_cannot(query: list[tuple[str, str]], param: str)
 def test_no_text_escapes_as_another_error(query: list[tuple[str, str]]) -> None:
     with suppress(InvalidFields, ParameterError):
         assert parse_text(FileFields, query).segmentation()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(VALUES, st.sampled_from([str, str.encode]))
+def test_json_is_read_whole(value: object, kind: Callable[[str], str | bytes]) -> None:
+    assert load_json(kind(json.dumps(value))) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{'1,' * 40_000}1]",
+        f"{{{','.join(f'{chr(34)}f{i}{chr(34)}:1' for i in range(15_000))}}}",
+        "[" * 40_000 + "]" * 40_000,
+        "[" * 5000 + "]" * 5000,
+    ],
+)
+def test_json_that_would_keep_others_waiting_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"10000 items|too deeply"):
+        load_json(text)
+
+
+def test_audio_in_base64_may_be_long() -> None:
+    assert len(load_json(json.dumps({"audio": "A" * 2**24}))["audio"]) == 2**24
