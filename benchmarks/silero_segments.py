@@ -28,6 +28,7 @@ from vad.integrations import silero  # noqa: E402
 
 PAGE = ROOT / "docs" / "dropins.md"
 RATE = 16_000
+MOST = 0.1  # that the two may differ by before the page says so in words
 
 
 def count(sets: list[str]) -> dict[str, Counter[str]]:
@@ -57,12 +58,17 @@ def table(found: dict[str, Counter[str]]) -> str:
         "| set | files | silero-vad | in its place | | `vad detect` |",
         "|---|---|---|---|---|---|",
     ]
+    apart = []
     for name, n in found.items():
         change = n["place"] / max(1, n["silero"]) - 1
+        if abs(change) > MOST:
+            apart.append(f"{name} ({n['place']} for {n['silero']})")
         lines.append(
             f"| {name} | {n['files']} | {n['silero']} | {n['place']} | {change:+.0%} |"
             f" {n['detect']} |"
         )
+    if apart:
+        lines += ["", f"More than {MOST:.0%} apart: {', '.join(apart)}."]
     return "\n".join(lines) + "\n"
 
 
