@@ -14,6 +14,8 @@ from vad.errors import ParameterError
 from vad.frames import ms_to_samples
 
 if TYPE_CHECKING:
+    from pyannote.core import Annotation
+
     from vad.analytics import CallAnalytics
     from vad.audio import SourceInfo
 
@@ -89,6 +91,23 @@ class Segments:
         from vad.formats import render  # formats knows this module, so not at the top
 
         return render(self, format)
+
+    def to_annotation(self) -> Annotation:
+        """The speech as pyannote.core's Annotation, a track for each channel.
+
+        Returns:
+            An annotation whose `uri` is this result's name; every segment's label is "speech".
+
+        Raises:
+            ModuleNotFoundError: pyannote.core is not installed.
+        """
+        from pyannote.core import Annotation
+        from pyannote.core import Segment as Span
+
+        annotation = Annotation(uri=self.name or None)
+        for each in self.speech:
+            annotation[Span(each.start, each.end), each.channel] = each.label
+        return annotation
 
     @property
     def spans(self) -> list[tuple[float, float]]:

@@ -248,3 +248,16 @@ def test_cut_refuses_other_audio(shape: tuple[int, ...], rate: int, named: str) 
     with pytest.raises(ParameterError) as caught:
         result([speech(0, 1)], 2.0).cut(np.zeros(shape), rate)
     assert caught.value.param == named
+
+
+def test_an_annotation_of_pyannote_has_the_speech_of_each_channel() -> None:
+    pytest.importorskip("pyannote.core", reason="needs pyannote.core")
+    speech = [Segment(0, channel, "speech", 0.5, 2.0, 0.9) for channel in (0, 1)]
+    silence = [Segment(None, 0, "non_speech", 0.0, 0.5, 0.9)]
+    found = Segments([*silence, *speech], 2.0, "m", Segmentation(), channels=2, name="talk.wav")
+    annotation = found.to_annotation()
+    assert annotation.uri == "talk.wav"
+    assert [
+        (span.start, span.end, track, label)
+        for span, track, label in annotation.itertracks(yield_label=True)
+    ] == [(0.5, 2.0, 0, "speech"), (0.5, 2.0, 1, "speech")]
