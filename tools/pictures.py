@@ -29,7 +29,7 @@ PLOT = f"vad plot tests/data/speech.wav --output {PICTURES / 'speech.png'}"
 COMMANDS = (
     "vad detect interview.mp3",
     "vad cut interview.mp3 speech.wav --gap 300 --map map.json",
-    "vad detect *.mp3 *.m4a *.wav",
+    "vad detect interview.mp3 talk.m4a call.wav",
 )
 RECORDINGS = {
     "interview.mp3": "speech.mp3",
