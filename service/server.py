@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import multiprocessing
 import os
@@ -148,7 +149,8 @@ def serve(**overrides: Any) -> None:
         overrides: settings by name; the environment says the rest.
 
     Raises:
-        ParameterError: a setting that is unknown, ill-typed or out of range.
+        ParameterError: a setting that is unknown, ill-typed or out of range, or a port where
+            another program listens.
         ModelError: the model cannot be loaded.
     """
     try:
@@ -166,11 +168,31 @@ def serve(**overrides: Any) -> None:
         # Loaded here rather than by the lifespan, where a failure would come out as a traceback.
         server = create_server(settings, load(settings))
         server.alone = True
+        _check_port(settings)
         server.run()
         return
     weights.load(settings.model)  # so that what is wrong with them is told once
+    _check_port(settings)
     listener = _config("service:create_app", settings).bind_socket()
     sys.exit(Supervisor(settings, work, listener).run())
+
+
+def _check_port(settings: Settings) -> None:
+    """uvicorn would log that it is taken, and not what to do."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as trial:
+        if os.name == "posix":  # where it means "though connections of before linger"
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((settings.host, settings.port))
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE:
+                raise ParameterError(
+                    "VAD_PORT",
+                    f"another program listens on {settings.host}:{settings.port}; "
+                    "--port or VAD_PORT chooses another port",
+                ) from None
+            # Whatever else is wrong with the address is told by who listens.
 
 
 def work(settings: Settings, listener: socket.socket) -> None:

@@ -141,7 +141,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Tracing | N
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        log.warning("no_traces", reason=f"{asked} is set: pip install 'convad[otel]'")
+        log.warning("no_traces", reason=f"{asked} is set: pip install '.[otel]' in a checkout")
         return None
     named = Resource({SERVICE_NAME: "convad"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=named)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,21 @@ def test_serve_names_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_serve_tells_of_a_missing_model() -> None:
     with pytest.raises(ModelNotFound, match="no-such-model"):
         serve(model="no-such-model")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_is_told_with_the_way_out(workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        asked = ["--port", port, "--workers", workers, "--model", "convad-tiny", "--device", "cpu"]
+        done = subprocess.run(
+            [sys.executable, "-m", "vad.cli", "serve", *asked],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 2
+    assert f"another program listens on 127.0.0.1:{port}; --port" in done.stderr
 
 
 def test_keys_may_come_from_a_file(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ function curl({ address, file, params, key }) {
 }
 
 function python({ address, file, params, key }) {
-  return `# pip install "convad[client]"
+  return `# pip install '.[client]' in a checkout of convad
 ${key ? "import os\n\n" : ""}from vad.client import Client
 
 with Client(${py(address)}${key ? ', api_key=os.environ["VAD_API_KEY"]' : ""}) as client:
@@ -61,7 +61,7 @@ ffmpeg -loglevel error -f pulse -i default -ac 1 -ar 16000 -f s16le - |
 
 function pythonStream({ address, params, key }) {
   const given = ["sample_rate=16000", ...keywords(params)];
-  return `# pip install "convad[client]" sounddevice
+  return `# pip install '.[client,mic]' in a checkout of convad
 ${key ? "import os\n\n" : ""}import sounddevice
 from vad.client import Client
 
