@@ -254,7 +254,14 @@ def test_an_annotation_of_pyannote_has_the_speech_of_each_channel() -> None:
     pytest.importorskip("pyannote.core", reason="needs pyannote.core")
     speech = [Segment(0, channel, "speech", 0.5, 2.0, 0.9) for channel in (0, 1)]
     silence = [Segment(None, 0, "non_speech", 0.0, 0.5, 0.9)]
-    found = Segments([*silence, *speech], 2.0, "m", Segmentation(), channels=2, name="talk.wav")
+    found = Segments(
+        segments=[*silence, *speech],
+        duration=2.0,
+        model="energy",
+        params=Segmentation(),
+        channels=2,
+        name="talk.wav",
+    )
     annotation = found.to_annotation()
     assert annotation.uri == "talk.wav"
     assert [
