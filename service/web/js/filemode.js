@@ -197,7 +197,8 @@ export class FileMode {
     const options = { playable: true, several: channels.length > 1 };
     if (status === "done") list.show(segments, options);
     else list.extend(segments, options);
-    screen.showTotals(duration, segments.length, speech);
+    const heard = status === "working" ? duration * heardOf(item) : duration;
+    screen.showTotals(duration, segments.length, speech, heard);
     screen.$("seek").max = duration;
     if (timing) screen.showAnswerTime(timing, duration);
     screen.$("two-channels").hidden = !(

@@ -47,12 +47,12 @@ export function showModel({ name, hop_ms: hop, latency_ms: latency, device }) {
   $("fig-latency").textContent = `${latency} ms`;
 }
 
-/** duration in seconds; segments: those of speech; speech: their seconds. */
-export function showTotals(duration, segments, speech) {
+/** duration in seconds; segments: those of speech; speech: their seconds; heard: seconds so far. */
+export function showTotals(duration, segments, speech, heard = duration) {
   $("fig-duration").textContent = span(duration);
-  $("fig-speech").textContent = percent(duration ? speech / duration : 0);
+  $("fig-speech").textContent = percent(heard ? Math.min(1, speech / heard) : 0);
   $("fig-segments").textContent = String(segments);
-  $("summary").textContent = summary(duration, segments, speech);
+  $("summary").textContent = summary(heard, segments, speech);
 }
 
 export function summary(duration, segments, speech) {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from vad import Detector, Segmentation
 
@@ -51,6 +53,31 @@ def test_a_file_gives_what_the_route_gives_and_sliders_act_at_once(
 
     page.click("button[type=reset]")
     wait_for_rows(page, found)
+
+
+SHARES = """
+window.shares = [];
+addEventListener("DOMContentLoaded", () => {
+    const shown = document.getElementById("fig-speech");
+    new MutationObserver(() => window.shares.push(shown.textContent)).observe(
+        shown, { childList: true });
+});
+"""
+
+
+def test_while_a_file_is_heard_the_share_is_of_what_was_heard(
+    visit: Callable[..., Page], address: str, data_dir: Path
+) -> None:
+    audio, rate = soundfile.read(data_dir / "speech.wav", dtype="int16")
+    long = io.BytesIO()
+    soundfile.write(long, np.tile(audio, 24), rate, format="WAV")  # ten minutes
+    page = visit(address, script=SHARES)
+    give(page, "long.wav", long.getvalue())
+    wait_for(page, "document.getElementById('status').innerText.startsWith('Found')")
+    shares = [int(text.split()[0]) for text in page.evaluate("shares") if text[0].isdigit()]
+    told = [share for share in shares if share]  # none before the first segment has ended
+    assert len(told) > 1
+    assert min(told) > 60, told
 
 
 def test_segments_play_and_light_the_lamp(visit: Callable[..., Page], address: str) -> None:
