@@ -70,7 +70,7 @@ def seeds() -> list[tuple[str, bytes]]:
     found = [
         (path.name, path.read_bytes())
         for path in sorted([*DATA.glob("*.*"), *(DATA / "cases").glob("*.*")])
-        if path.suffix not in (".md", ".py")
+        if path.suffix not in (".md", ".py", ".json")
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"

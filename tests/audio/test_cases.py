@@ -15,6 +15,9 @@ from vad import Detector
 from vad.audio import SourceInfo, load_mono, open_audio
 from vad.errors import DecodeError
 
+Encode = Callable[..., bytes]
+Tone = NDArray[np.int16]
+
 CHANGED = "the audio changes at "
 CASES: dict[str, tuple[SourceInfo, float, list[str]]] = {
     "surround71.m4a": (SourceInfo("m4a", "aac", 16_000, 8), 1.5, []),
@@ -93,6 +96,16 @@ def test_is_the_recording(cases: Path, data_dir: Path, name: str) -> None:
         assert similarity(second, speech) > 0.8
 
 
+@pytest.mark.parametrize("kind", [kind for kind in SOURCES if kind != "path"])
+@pytest.mark.parametrize("name", CASES)
+def test_is_the_same_as_by_path(cases: Path, name: str, kind: str) -> None:
+    found, expected = (
+        load_mono(SOURCES[source](cases / name), name=name) for source in (kind, "path")
+    )
+    assert len(found) == len(expected)
+    assert np.abs(found - expected).max() < 1e-6
+
+
 def similarity(x: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """Largest normalised correlation of x with any part of the reference."""
     size = 1 << 19
@@ -101,6 +114,30 @@ def similarity(x: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     energy = np.cumsum(reference.astype(float) ** 2)
     norms = np.sqrt(energy[len(x) :] - energy[: -len(x)])
     return float(np.max(found / norms) / np.linalg.norm(x))
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("wav", "pcm_s16le"), ("aiff", "pcm_s16be"), ("caf", "pcm_s16le"), ("w64", "pcm_s16le"),
+     ("wv", "wavpack"), ("tta", "tta"), ("asf", "adpcm_ms"), ("ogg", "libopus"),
+     ("matroska", "flac"), ("mp4", "aac"), ("amr", "libopencore_amrnb")],
+)  # fmt: skip
+def test_a_tag_in_front_is_skipped(
+    encode: Encode, tone: Tone, tmp_path: Path, container: str, codec: str, kind: str, size: int
+) -> None:
+    """An ID3 tag, as taggers put it before whatever they are given; large where it has a cover."""
+    rate = 8000 if container == "amr" else 16_000
+    data = encode(container, codec, tone, rate)
+    digits = bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+    path = tmp_path / "tagged"
+    path.write_bytes(b"ID3\x04\0\0" + digits + bytes(size) + data)
+    with open_audio(data) as reader:
+        expected = np.concatenate(list(reader.blocks()))
+    with open_audio(SOURCES[kind](path)) as reader:
+        assert np.array_equal(np.concatenate(list(reader.blocks())), expected)
+        assert reader.warnings == []
 
 
 @pytest.mark.parametrize("kind", SOURCES)

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.audio.test_cases import CASES, REFUSED
+from vad import Detector
 
 from .conftest import check_problem, lines
 
@@ -33,6 +34,22 @@ def test_is_read_whole(client: TestClient, data_dir: Path, name: str, how: str) 
     assert found["duration"] == pytest.approx(seconds, abs=0.03)
     assert found["source"] == vars(info)
     assert len(found["warnings"]) == len(warnings)
+
+
+@pytest.mark.parametrize("how", ["form", "raw", "arriving"])
+@pytest.mark.parametrize("name", CASES)
+def test_finds_the_same_as_by_path(
+    client: TestClient, detector: Detector, data_dir: Path, name: str, how: str
+) -> None:
+    path = data_dir / "cases" / name
+    expected = [(s.label, s.start, s.end) for s in detector.detect(path).segments]
+    response = post(client, path, how)
+    found = [
+        segment
+        for line in (lines(response) if how == "arriving" else [response.json()])
+        for segment in line.get("segments", [line] if line.get("type") == "segment" else [])
+    ]
+    assert [(s["label"], s["start"], s["end"]) for s in found] == expected
 
 
 @pytest.mark.parametrize("how", ["form", "raw", "arriving"])
