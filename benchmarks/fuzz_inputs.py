@@ -7,6 +7,16 @@ write; each is cut, spliced, or has bits, sizes and whole stretches changed. Inp
 the same on every run. What the library makes of it is seen from a child process, so that a crash is
 attributed to its input; the service is a real one, which must answer each request within ten
 seconds and with 200 or 4xx. What fails is kept in FOLDER, and so is a report.
+
+What was seen last, on a machine shared with other work, of which the service's ten seconds by the
+clock must be told apart:
+
+    python benchmarks/fuzz_inputs.py --library 80000 --seed 9 --out FOLDER
+        80,000 inputs, none failed; the slowest took 0.52 s of the CPU, the most memory was 238 MiB
+    python benchmarks/fuzz_inputs.py --library 0 --first 80000 --service 20000 --seed 9 --out FOLDER
+        20,000 requests, none with 5xx or a traceback; 79 of one stretch, in which the machine was
+        elsewhere for minutes, came late, and none of these did when 91200 to 92999 ran again (1800
+        requests, the slowest 2.7 s); the most memory was 171 MiB
 """
 
 from __future__ import annotations

@@ -101,6 +101,35 @@ def test_a_name_that_disagrees_or_tells_nothing_is_refused(recording: Path, tmp_
     assert vad("detect", recording, "-o", tmp_path / "a.txt", "-f", "rttm")[0] == 0
 
 
+def test_a_dash_is_standard_output(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, printed, wrong = vad("detect", recording, "-f", "rttm", "-o", "-")
+    assert (code, wrong) == (0, "")
+    assert printed.startswith("SPEAKER talk 1 ")
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["detect", "{recording}", "-o", "{folder}"], "is a folder: name a file, or give --output"),
+        (["detect", "{recording}", "--output-dir", "{recording}"], "is a file, or lies in one"),
+        (["detect", "{recording}", "--output-dir", "{recording}/a"], "is a file, or lies in one"),
+        (["cut", "{recording}", "--split", "{recording}"], "is a file, or lies in one"),
+    ],
+)
+def test_a_file_is_no_folder_and_a_folder_no_file(
+    recording: Path, words: list[str], message: str
+) -> None:
+    names = {"recording": recording, "folder": recording.parent}
+    code, printed, wrong = vad(*(word.format(**names) for word in words))
+    assert code
+    assert printed == ""
+    assert message in wrong
+
+
 def test_files_of_one_name_stay_apart(tree: Path) -> None:
     _, rttm, _ = vad("detect", "-r", tree, "-f", "rttm")
     _, table, _ = vad("detect", "-r", tree, "-f", "csv")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
-from vad.cli.output import check_target, write_whole
+from vad.cli.output import check_target, make_folder, write_whole
 from vad.cli.recordings import STANDARD_INPUT, standard_input
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
@@ -150,7 +150,7 @@ def _write_one(
 def _paths(folder: Path, file: str, count: int, overwrite: bool) -> list[Path]:
     stem = "stdin" if file == STANDARD_INPUT else Path(file).stem
     digits = max(3, len(str(count)))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("split", folder)
     paths = [folder / f"{stem}-{number:0{digits}}.wav" for number in range(1, count + 1)]
     for path in paths:
         check_target("split", path, [] if file == STANDARD_INPUT else [file], suffix=".wav")

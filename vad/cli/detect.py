@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from vad.cli.options import Device, Encoding, Model, Recursive, SampleRate, with_segmentation
-from vad.cli.output import check_target, chosen_format, print_whole, write_whole
+from vad.cli.output import (
+    STANDARD_OUTPUT,
+    check_target,
+    chosen_format,
+    make_folder,
+    print_whole,
+    write_whole,
+)
 from vad.cli.recordings import STANDARD_INPUT, Recording, find_recordings
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
@@ -47,7 +53,12 @@ def detect(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write all results into this file."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write all results into this file; - is standard output.",
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None,
@@ -88,6 +99,8 @@ def detect(
     listened = listened_channels(channels)
     if output is not None and output_dir is not None:
         raise ParameterError("output_dir", "excludes --output")
+    if output == STANDARD_OUTPUT:
+        output = None
     named = chosen_format(output, format and format.value)
     recordings, failed = find_recordings(
         files, recursive=recursive, headerless=encoding is not None
@@ -265,9 +278,7 @@ class _Folder:
             each: folder / (stem + SUFFIXES[format][0])
             for each, stem in zip(recordings, stems, strict=True)
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise ParameterError("output_dir", f"{folder} may not be written into")
+        make_folder("output_dir", folder)
         sources = [each.source for each in recordings]
         for path in self._paths.values():
             if path.exists():

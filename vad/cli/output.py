@@ -15,6 +15,7 @@ from pathlib import Path
 from vad.errors import ParameterError
 from vad.formats import SUFFIXES, format_of
 
+STANDARD_OUTPUT = Path("-")
 _HEAD = 4096  # bytes in which a file that is no text has a zero
 
 
@@ -22,10 +23,12 @@ def chosen_format(output: Path | None, asked: str | None) -> str | None:
     """The format that was asked for, or that the name of the file tells; None if neither.
 
     Raises:
-        ParameterError: they disagree, or the name tells nothing.
+        ParameterError: they disagree, the name tells nothing, or it is a folder's.
     """
     if output is None:
         return asked
+    if output.is_dir():
+        raise ParameterError("output", f"{output} is a folder: name a file, or give --output-dir")
     told = format_of(output)
     if asked is None and told is None:
         known = ", ".join(suffixes[0] for suffixes in SUFFIXES.values())
@@ -69,6 +72,20 @@ def check_target(
         raise ParameterError(
             option, f"{path} is there and is no text, perhaps a recording: write to another file"
         )
+
+
+def make_folder(option: str, folder: Path) -> None:
+    """Makes a folder, and those that it lies in, where it is not there yet.
+
+    Raises:
+        ParameterError: it cannot be made, or not be written into; `option` is named.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ParameterError(option, f"{folder} is a file, or lies in one") from None
+    if not os.access(folder, os.W_OK):
+        raise ParameterError(option, f"{folder} may not be written into")
 
 
 def write_whole(path: Path, data: bytes) -> None:
