@@ -14,10 +14,10 @@ clock must be told apart:
     python benchmarks/fuzz_inputs.py --library 80000 --seed 9 --out FOLDER
         80,000 inputs, none failed; the slowest took 0.52 s of the CPU, the most memory was 238 MiB
     python benchmarks/fuzz_inputs.py --library 0 --first 80000 --service 20000 --seed 9 --out FOLDER
-        20,000 requests, none with 5xx or a traceback; while other work kept the machine for minutes,
-        75 were answered late, one not within a minute, and 3 connections had been closed; none of
-        them when 91200 to 92999 ran again (1800 requests, the slowest 2.7 s); the most memory was
-        171 MiB
+        20,000 requests, none with 5xx or a traceback; while other work kept the machine for
+        minutes, 75 were answered late, one not within a minute, and 3 connections had been closed;
+        none of them when 91200 to 92999 ran again (1800 requests, the slowest 2.7 s); the most
+        memory was 171 MiB
 """
 
 from __future__ import annotations

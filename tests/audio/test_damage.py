@@ -14,7 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from vad.audio import load_mono, open_audio
-from vad.audio.headers import mp3_frame_bytes, ogg_has_last_page, wav_data_bytes
+from vad.audio.headers import (
+    mp3_frame_bytes,
+    ogg_has_last_page,
+    wav_data_bytes,
+    wav_has_plain_samples,
+)
 from vad.errors import AudioError, DecodeError
 
 Encode = Callable[..., bytes]
@@ -249,6 +254,19 @@ def test_wav_header() -> None:
     assert wav_data_bytes(head[:-4] + b"\xff\xff\xff\xff") is None
     assert wav_data_bytes(head[:-8]) is None
     assert wav_data_bytes(b"fLaC" + head) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "subform", "plain"),
+    [(1, 0, True), (3, 0, True), (7, 0, True), (0x5346, 0, False), (0x45, 0, False),
+     (0xFFFE, 1, True), (0xFFFE, 0xFF, False)],
+)  # fmt: skip
+def test_wav_of_plain_samples(form: int, subform: int, plain: bool) -> None:
+    rest = bytes(22) + subform.to_bytes(2, "little") + bytes(14)
+    head = b"RIFF\0\0\0\0WAVEfmt \x28\0\0\0" + form.to_bytes(2, "little") + rest
+    assert wav_has_plain_samples(head) is plain
+    assert not wav_has_plain_samples(head[:20])
+    assert not wav_has_plain_samples(b"fLaC" + head)
 
 
 def test_ogg_pages(write: Encode, tone: Tone) -> None:

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from vad.audio import SourceInfo, load_mono, open_audio
 from vad.errors import DecodeError, UnsupportedAudio
 
+Encode = Callable[..., bytes]
+Tone = NDArray[np.int16]
+
 SECONDS = 24.73
 FILES = {
     "speech.wav": SourceInfo("wav", "pcm_s16le", 16_000, 1),
@@ -256,3 +259,25 @@ def test_reading_may_be_interrupted(data_dir: Path) -> None:
         first = next(reader.blocks())
         rest: Iterator[NDArray[np.float32]] = reader.blocks()
         assert len(first) + sum(map(len, rest)) == round(SECONDS * 16_000)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("wav", "adpcm_swf"), ("avi", "libopencore_amrnb"), ("avi", "adpcm_g722")],
+)
+@pytest.mark.parametrize("wrap", [bytes, Pipe])
+def test_packets_are_the_encoders(
+    encode: Encode, tone: Tone, container: str, codec: str, wrap: Callable[[bytes], Any]
+) -> None:
+    """Where to cut, and when a packet is due, a container of no timestamps can't tell."""
+    rate = {"adpcm_swf": 11_025, "libopencore_amrnb": 8000}.get(codec, 16_000)
+    data = encode(container, codec, tone, rate)
+    with open_audio(wrap(data)) as reader:
+        x = np.concatenate(list(reader.blocks()))[:, 0]
+    assert reader.warnings == []
+    assert len(x) == pytest.approx(len(tone), abs=4096)
+    middle = x[8000:40_000]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))) ** 2
+    peak = int(spectrum.argmax())
+    assert peak * rate / len(middle) == pytest.approx(300 * rate / 16_000, abs=1)
+    assert spectrum[peak - 3 : peak + 4].sum() > 0.95 * spectrum.sum()

@@ -13,10 +13,17 @@ from .formats_kit import run
 EXPLAINED = {
     r"pcm_.* in (ismv|mp4),": "FFmpeg before 6 doesn't know uncompressed audio in MP4",
     r"adpcm_ima_wav in nut": "NUT doesn't store how many bits a sample has",
-    r"flac in asf": "the muxer leaves a gap between its first timestamps, which is kept",
-    r"vorbis in w64": "the muxer writes what nothing can read",
+    r"flac in (asf|wtv)": "the muxer leaves a gap between its first timestamps, which is kept",
+    r"vorbis in (wav|w64)": "the muxer writes what nothing can read",
+    r"aac in wav, .* 7 ch": "the muxer writes what nothing can read",
+    r"libmp3lame in caf": "padding by the packet table, which FFmpeg 5.1 does not cut off",
+    r"g726 in wav, 11025 Hz": "both take the rounded byte rate for 3 bits a sample, not 4",
+    r"(ac3|ac3_fixed|eac3|flac|libopus) in flv": "FFmpeg 5.1 does not know these in FLV",
+    r" in spdif": "nothing tells the command what it is; convad takes it for what it holds",
+    r"tta in matroska, .* 5 ch": "FFmpeg 5.1 refuses the layout",
     r"libspeex in wav": "FFmpeg 5.1 writes and reads frames of another length",
     r"libopus in ogg, .*6 ch, then": "FFmpeg 5.1 ends where the channels change",
+    r"flac in flac, .*, then": "FFmpeg 5.1 ends where the rate changes",
     r"mp2 in (mp2|mpegts), .*, then": "ffprobe tells the rate of the second part",
 }
 

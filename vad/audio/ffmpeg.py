@@ -31,6 +31,7 @@ from vad.audio.headers import (
     ogg_has_last_page,
     passes_over_joints,
     wav_data_bytes,
+    wav_has_plain_samples,
 )
 from vad.audio.pcm import Samples, as_float
 from vad.audio.reader import MAX_RATE, MIN_RATE, BreaksOff, SourceInfo
@@ -59,14 +60,17 @@ _BARE = {
     "mlp": b"",
     "truehd": b"",
 }
+# These store no timestamps: FFmpeg reckons them from bytes, and is wrong where the packets of a
+# codec differ from what the header says.
+_CLOCKLESS = {*_BARE, "avi", "wav", "w64"}
 # FFmpeg's decoders of these label a frame with the format of the one before.
 _LATE_LABELS = {"mp1", "mp2", "mp3"}
 # Where the header tells what the encoder added at the end, and what that is at most, in samples.
 # FFmpeg knows it too, but does not cut it off a pipe.
 _PADDED = {"mp3": 4095, "mov": 2048}
 _MAY_BE_ENCRYPTED = {"mov", "matroska", "mpegts"}  # packet by packet
-# Bytes of a packet of WAV, where that makes nobody wait: FFmpeg's own 4096 make a short file cheap
-# and an hour expensive.
+# Bytes of a packet of PCM in WAV, where that makes nobody wait: FFmpeg's own 4096 make a short file
+# cheap and an hour expensive. Other codecs' packets are as their encoders made them.
 _WAV_PACKET = 1 << 16
 _TOLERANCE = 0.25  # s: twice the longest frame of common codecs (AAC at 8 kHz)
 _LONGEST_PACKET = 1.0  # s: what a damaged packet may claim to last
@@ -301,7 +305,7 @@ class AvDecoder:
         lost, self._lost = self._lost, 0.0
         now = self._decoded / self.info.sample_rate
         missing = lost
-        if frame.time is not None and self._container.format.name not in _BARE:
+        if frame.time is not None and self._container.format.name not in _CLOCKLESS:
             # Damaged pages and clusters vanish without an error, but timestamps go on.
             gap = frame.time - self._origin - now
             if gap < -_SHORTEST_GAP:
@@ -548,7 +552,7 @@ def _format(rate: int, channels: int) -> str:
 def _open(data: _Bytes) -> tuple[InputContainer, AudioStream]:
     # A playlist must not make FFmpeg open other files or addresses.
     options = {"protocol_whitelist": ""}
-    if data.seekable():
+    if data.seekable() and wav_has_plain_samples(data.head):
         options["max_size"] = str(_WAV_PACKET)
     try:
         container = av.open(cast(BinaryIO, data), "r", options=options, **_LENIENT)
