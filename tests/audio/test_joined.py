@@ -136,3 +136,24 @@ def test_valid_bits_of_w64(tone: Tone, tmp_path: Path, valid: int, width: int, k
     x, reader = whole(SOURCES[kind](path))
     assert np.array_equal(x[:, 0], tone[:8000].astype(np.float32) / 32768)
     assert reader.warnings == []
+
+
+@pytest.mark.parametrize("container", ["wav", "w64", "aiff", "flac"])
+def test_looking_for_the_next_file_reads_a_pipe_in_large_pieces(
+    encode: Encode, tone: Tone, container: str
+) -> None:
+    data = encode(container, KINDS[container][0], np.tile(tone, 4), 16_000)
+    sizes: list[int] = []
+
+    class Counted(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def read1(self, size: int | None = -1, /) -> bytes:
+            piece = super().read1(size)
+            sizes.append(len(piece))
+            return piece
+
+    x, _ = whole(Counted(data))
+    assert len(x) == 4 * len(tone)
+    assert len(sizes) < 10 + len(data) / 2000

@@ -61,7 +61,8 @@ class Replay:
 
     def peek(self, size: int) -> bytes:
         """The next `size` bytes, or all if there are fewer, which `read` will give again."""
-        while len(self._ahead) < size and (data := read_some(self._pipe, size)):
+        # More than that where it has arrived: what is read ahead is what `read` gives at once.
+        while len(self._ahead) < size and (data := read_some(self._pipe, max(size, _CHUNK))):
             self._ahead += data
         return self._ahead[:size]
 
