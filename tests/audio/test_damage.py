@@ -66,10 +66,6 @@ def whole(request: pytest.FixtureRequest, write: Encode, encode: Encode, sentenc
     if request.param not in by_ffmpeg:
         return write(sentence, 16_000, format=request.param)
     container, codec, rate, options = by_ffmpeg[request.param]
-    try:
-        av.Codec(codec, "w")
-    except ValueError:
-        pytest.skip(f"this FFmpeg cannot write {codec}")
     samples = np.repeat(sentence, 3) if rate == 48_000 else sentence[:: 16_000 // rate]
     return encode(container, codec, np.ascontiguousarray(samples), rate, **options)
 

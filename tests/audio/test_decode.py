@@ -173,10 +173,6 @@ def test_more_formats_by_ffmpeg(
     container: str,
     codec: str,
 ) -> None:
-    try:
-        av.Codec(codec, "w")
-    except ValueError:
-        pytest.skip(f"this FFmpeg cannot write {codec}")
     rate = 8000 if suffix == ".amr" else 16_000
     data = encode(container, codec, tone, rate)
     with open_audio(data, name=f"tone{suffix}") as reader:
