@@ -30,6 +30,8 @@ from service.files.body import IN_MEMORY, receive_json, watched
 from service.files.job import FileJob
 from service.files.workers import Cancellation
 from service.state import Service
+from vad.audio.scale import check_scale
+from vad.errors import ParameterError
 
 # The audio of a body, wherever it stands: within a string the first quote would be escaped.
 _AUDIO = re.compile(rb'"audio"\s*:\s*\[([-+.\deE,\s]*)\]')
@@ -92,6 +94,7 @@ def _unpack(body: bytes, audio: BinaryIO) -> dict[str, Any]:
     Raises:
         MalformedBody: it is no JSON object.
         InvalidFields: its audio is missing, or no list of numbers.
+        ParameterError: the numbers are plainly those of 16-bit samples.
     """
     wrong = InvalidFields(FieldError("audio", "must be a list of numbers"))
     found = _AUDIO.search(body)
@@ -106,7 +109,11 @@ def _unpack(body: bytes, audio: BinaryIO) -> dict[str, Any]:
     try:
         for numbers in _pieces(found[1].decode("ascii")):
             with np.errstate(over="ignore"):  # infinity is no sound, and heard as none
-                audio.write(np.array(json.loads(f"[{numbers}]"), "<f4").tobytes())
+                samples = np.array(json.loads(f"[{numbers}]"), "<f4")
+            check_scale(samples)
+            audio.write(samples.tobytes())
+    except ParameterError:
+        raise
     except (ValueError, OverflowError):
         raise wrong from None
     return values

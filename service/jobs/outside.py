@@ -104,7 +104,11 @@ class Outside:
         Raises:
             UrlRefused: where none may.
         """
-        there = self.target(urljoin(f"{here.scheme}://{_netloc(here)}{here.path}", location))
+        try:
+            url = urljoin(f"{here.scheme}://{_netloc(here)}{here.path}", location)
+        except ValueError as exc:
+            raise UrlRefused(f"a redirect led to what is no URL: {exc}") from None
+        there = self.target(url)
         if (here.scheme, there.scheme) == ("https", "http"):
             raise UrlRefused("a redirect led from https to http")
         return there

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -142,8 +143,8 @@ class Jobs:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, call)
-        except OSError as exc:
-            raise StorageFull(f"jobs can't be kept: {exc.strerror}") from None
+        except (OSError, sqlite3.OperationalError) as exc:
+            raise StorageFull(f"jobs can't be kept: {exc}") from None
 
     # Their life.
 
@@ -258,7 +259,13 @@ class Jobs:
             return
         except Exception as exc:
             result, problem = None, self._problem(job, exc)
-        await self._kept(partial(self.store.finish, job.id, result, problem))
+        while True:
+            try:
+                await self._kept(partial(self.store.finish, job.id, result, problem))
+                break
+            except StorageFull as exc:  # it may pass, and the work is done
+                log.error("job_unsaved", job_id=job.id, why=str(exc))
+                await asyncio.sleep(POLL_S)
         status = "succeeded" if problem is None else "failed"
         self._service.metrics.jobs.labels(status=status).inc()
         log.info("job_ended", job_id=job.id, status=status)

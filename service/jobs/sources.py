@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from importlib.util import find_spec
 from typing import BinaryIO
-from urllib.parse import urlsplit
 
 from service.errors import BodyTooLarge, HostUnavailable, UrlRefused
 from service.files.workers import Cancellation, Workers
@@ -43,10 +42,10 @@ class Sources:
         if not url.startswith(S3):
             self._outside.target(url)
             return
-        parts = urlsplit(url)
-        if parts.netloc not in self._buckets:
-            raise UrlRefused(f"{parts.netloc[:100]!r} is no bucket of VAD_JOB_BUCKETS")
-        if not parts.path.strip("/") or parts.query or parts.fragment:
+        bucket, _, key = url.removeprefix(S3).partition("/")
+        if bucket not in self._buckets:
+            raise UrlRefused(f"{bucket[:100]!r} is no bucket of VAD_JOB_BUCKETS")
+        if not key.strip("/") or set("?#") & set(key):
             raise UrlRefused("must be s3://bucket/key")
         if find_spec("pyarrow") is None:
             raise MissingExtra("pyarrow", "batch")

@@ -104,6 +104,8 @@ class JobStore:
     def __init__(self, folder: Path, max_jobs: int, max_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._max_jobs, self._max_bytes = max_jobs, max_bytes
+        # The folder may be an operator's; what SQLite puts beside the file is as private as it is.
+        (folder / "jobs.sqlite3").touch(mode=0o600)
         self._lock = threading.Lock()
         self._db = sqlite3.connect(
             folder / "jobs.sqlite3",

@@ -46,7 +46,7 @@ class AsteriskSession(TelephoneSession):
         event = self._event(text)
         if event["event"] != "MEDIA_START":
             raise NotAllowed(f"{event['event'][:64]} came before MEDIA_START")
-        if (name := event.get("format")) not in FORMATS:
+        if not isinstance(name := event.get("format"), str) or name not in FORMATS:
             known = ", ".join(FORMATS)
             raise UnsupportedMedia(f"format {name!r:.64} can't be heard: dial with one of {known}")
         self.audio = (*FORMATS[name], 1)

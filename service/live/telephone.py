@@ -99,4 +99,4 @@ class TelephoneConnection(StreamConnection):
         return [*self._phone.commands(message), *own]
 
     def _close_reason(self) -> str:
-        return self._farewell.encode()[:REASON_BYTES].decode(errors="ignore")
+        return self._farewell.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore")

@@ -129,11 +129,13 @@ class TwilioSession(TelephoneSession):
         return pairs.tobytes()
 
     def _missed(self, track: str, timestamp: object) -> int:
-        """Samples between a track's last audio and a time in ms, as far as the clock has come."""
+        """Samples between a track's last audio and a time in ms, as far as the call has come."""
         if not isinstance(timestamp, str | int) or not str(timestamp)[:15].isdecimal():
             return 0
         has_ms = 1000 * self._samples[track] // RATE
-        latest_ms = int(1000 * (self._clock() - self._opened_at)) + AHEAD_MS
+        clock_ms = int(1000 * (self._clock() - self._opened_at)) + AHEAD_MS
+        # A relayed recording comes faster than the clock; its tracks keep step all the same.
+        latest_ms = max(clock_ms, 1000 * max(self._samples.values()) // RATE)
         gap_ms = min(int(str(timestamp)[:15]), latest_ms) - has_ms
         return gap_ms * RATE // 1000 if gap_ms > GAP_MS else 0
 

@@ -279,6 +279,8 @@ def test_what_is_saved_is_read_again(tmp_path: Path, audio: Any) -> None:
     np.testing.assert_allclose(np.asarray(found), np.asarray(audio), atol=1 / 32768)
     with pytest.raises(ParameterError, match="must end in one of"):
         silero.save_audio(tmp_path / "all.txt", audio)
+    with pytest.raises(ParameterError, match="nothing to write"):
+        silero.save_audio(tmp_path / "none.wav", silero.collect_chunks([], audio))
     assert [path.name for path in tmp_path.iterdir()] == ["all.wav"]
 
 

@@ -78,6 +78,7 @@ def test_order_and_white_space_mean_nothing(client: TestClient) -> None:
         ('{"audio": [1], "threshold": "0.5"}', 422, "invalid-parameter", "threshold"),
         ('{"audio": [1], "model": "whisper"}', 422, "invalid-parameter", "model"),
         ('{"audio": [1], "sample_rate": 1}', 422, "invalid-parameter", "sample_rate"),
+        (json.dumps({"audio": [9000] * 99}), 422, "invalid-parameter", "audio"),
     ],
 )
 def test_what_is_wrong_is_told(

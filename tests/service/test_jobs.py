@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -261,6 +262,7 @@ def test_what_may_pass_is_tried_again(client: TestClient, host: Host) -> None:
         ({"source": {"url": "http://localhost/"}}, "source.url"),
         ({"source": {"url": "http://" + "a" * 5000}}, "source"),
         ({"source": {"url": "s3://calls/a.wav"}}, "source.url"),
+        ({"source": {"url": "s3://["}}, "source.url"),
         ({"source": {"url": "http://files.example.org/"}, "thresh": 1}, "thresh"),
         ({"source": {"url": "http://files.example.org/"}, "threshold": 7}, "threshold"),
         ({"source": {"url": "http://files.example.org/"}, "model": "x"}, "model"),
@@ -294,6 +296,7 @@ def test_what_is_no_request(client: TestClient, text: str) -> None:
         "http://evil.example/",
         "gopher://localhost/",
         "/round",
+        "http://[",
         "",
     ],
 )
@@ -629,6 +632,33 @@ def test_a_full_store_keeps_no_result_but_says_so(tmp_path: Path) -> None:
     problem = store.get(second).problem
     assert problem is not None
     assert problem["status"] == 507
+    store.close()
+
+
+def test_a_disk_that_was_full_for_a_while_costs_no_job(
+    client: TestClient, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, full = JobStore.finish, [True, True]
+
+    def failing(self: JobStore, *result: Any) -> None:
+        if full:
+            full.pop()
+            raise sqlite3.OperationalError("database or disk is full")
+        finish(self, *result)
+
+    monkeypatch.setattr(JobStore, "finish", failing)
+    assert ended(client, post(client, f"{host.url}/a.wav"))["status"] == "succeeded"
+    monkeypatch.setattr(JobStore, "add", failing)
+    full.append(True)
+    body = {"source": {"url": f"{host.url}/a.wav"}}
+    check_problem(client.post("/v1/jobs", json=body), 507, "storage-full")
+
+
+def test_only_the_service_may_read_its_jobs(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    store = JobStore(tmp_path, 20, 2**20)
+    store.add(REQUEST, None, "one")
+    assert [oct(path.stat().st_mode)[-3:] for path in tmp_path.iterdir()] == ["600"] * 3
     store.close()
 
 

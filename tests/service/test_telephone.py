@@ -160,6 +160,17 @@ def test_a_late_track_keeps_its_time() -> None:
     assert made.audio_ms == 4000  # 3 s by the clock, and a second
 
 
+def test_tracks_of_a_relayed_recording_keep_step() -> None:
+    """All of it comes at once; the other side answers after 3 s."""
+    made = twilio(clock=lambda: 0.0)
+    call = [*frames([(3000, QUIET)]), media(LOUD * 8000, "outbound", timestamp="3000")]
+    for message in [*call, media(LOUD, timestamp="999999999")]:
+        audio = made.audio_in(json.dumps(message))
+        assert audio is not None
+        made.take(made._detector.engine.push_many(made.feed(audio)))
+    assert made._samples == {"inbound": 8 * 4000 + 1, "outbound": 8 * 4000}
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=20), st.integers(1, 33))
 def test_however_what_waits_is_cut_each_track_gets_its_own(
     sizes: list[tuple[bool, int]], cut: int
@@ -188,6 +199,7 @@ BAD_BASE64 = {**media(b""), "media": {"track": "inbound", "payload": "not base64
         (["no JSON"], 1007, "JSON"),
         (["[]"], 1007, "event"),
         ([{"event": 1}], 1007, "event"),
+        (['{"event":"\\ud800"}'], 1008, "came before start"),
         ([media(QUIET)], 1008, "media came before start"),
         ([CONNECTED, STOP], 1008, "stop came before start"),
         ([b"\0"], 1003, "binary"),
@@ -312,6 +324,7 @@ def test_formats_of_asterisks(name: str, encoding: str, rate: int) -> None:
         (["{"], 1007, "JSON"),
         (["media_start format:ulaw"], 1007, "events"),
         (["MEDIA_START"], 1008, "format"),
+        (['{"event":"MEDIA_START","format":["ulaw"]}'], 1008, "format"),
         ([PLAIN.format("opus")], 1008, "opus"),
         ([PLAIN.format("ulaw"), PLAIN.format("ulaw")], 1007, "again"),
         ([PLAIN.format("ulaw"), "?"], 1007, "events"),

@@ -34,6 +34,8 @@ def save_audio(path: str | os.PathLike[str], tensor: Any, sampling_rate: int = 1
         ParameterError: a suffix of no format that is written, or no audio.
     """
     channels = rows(tensor)
+    if not channels.size:
+        raise ParameterError("tensor", "has no samples, so that there is nothing to write")
     with AudioWriter(path, sampling_rate, len(channels)) as file:
         file.write(np.clip(channels.T, -1, 1))
 
