@@ -109,13 +109,11 @@ class RequestContext:
                 await self.app(scope, receive, tagged)
             except (Exception, asyncio.CancelledError) as exc:
                 why = self._told(exc)
-                if why is None or scope["type"] == "websocket":
+                begun = status is not None
+                if why is None or scope["type"] == "websocket" or (begun and why is exc):
                     raise
-                if status is not None:
-                    if isinstance(exc, asyncio.CancelledError):
-                        return  # uvicorn says that the answer is incomplete, and closes
-                    raise
-                await problem_response(Request(scope), why)(scope, receive, tagged)
+                if not begun:  # else uvicorn says that the answer is incomplete, and closes
+                    await problem_response(Request(scope), why)(scope, receive, tagged)
             finally:
                 if scope["type"] == "http":
                     self._record(scope, status, perf_counter() - started)

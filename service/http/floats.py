@@ -12,6 +12,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -31,7 +32,6 @@ from service.files.job import FileJob
 from service.files.workers import Cancellation
 from service.state import Service
 from vad.audio.scale import check_scale
-from vad.errors import ParameterError
 
 # The audio of a body, wherever it stands: within a string the first quote would be escaped.
 _AUDIO = re.compile(rb'"audio"\s*:\s*\[([-+.\deE,\s]*)\]')
@@ -106,17 +106,21 @@ def _unpack(body: bytes, audio: BinaryIO) -> dict[str, Any]:
         raise InvalidFields(FieldError("audio", "missing: a list of numbers at 16 kHz"))
     if found is None or values.pop("audio") != []:
         raise wrong
+    for samples in _arrays(found[1].decode("ascii"), wrong):
+        check_scale(samples)
+        audio.write(samples.tobytes())
+    return values
+
+
+def _arrays(text: str, wrong: InvalidFields) -> Iterator[NDArray[np.float32]]:
+    """The numbers of a list piece by piece; `wrong` is raised where there are others."""
     try:
-        for numbers in _pieces(found[1].decode("ascii")):
+        for numbers in _pieces(text):
             with np.errstate(over="ignore"):  # infinity is no sound, and heard as none
                 samples = np.array(json.loads(f"[{numbers}]"), "<f4")
-            check_scale(samples)
-            audio.write(samples.tobytes())
-    except ParameterError:
-        raise
+            yield samples
     except (ValueError, OverflowError):
         raise wrong from None
-    return values
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -144,7 +144,9 @@ class Jobs:
         try:
             return await loop.run_in_executor(self._threads, call)
         except (OSError, sqlite3.OperationalError) as exc:
-            raise StorageFull(f"jobs can't be kept: {exc}") from None
+            # What the system says of a file names its folder, which is nobody else's business.
+            why = exc.strerror if isinstance(exc, OSError) else exc
+            raise StorageFull(f"jobs can't be kept: {why}") from None
 
     # Their life.
 

@@ -638,20 +638,21 @@ def test_a_full_store_keeps_no_result_but_says_so(tmp_path: Path) -> None:
 def test_a_disk_that_was_full_for_a_while_costs_no_job(
     client: TestClient, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish, full = JobStore.finish, [True, True]
+    finish = JobStore.finish
+    why: list[Exception] = [sqlite3.OperationalError("database or disk is full")] * 2
 
     def failing(self: JobStore, *result: Any) -> None:
-        if full:
-            full.pop()
-            raise sqlite3.OperationalError("database or disk is full")
+        if why:
+            raise why.pop()
         finish(self, *result)
 
     monkeypatch.setattr(JobStore, "finish", failing)
     assert ended(client, post(client, f"{host.url}/a.wav"))["status"] == "succeeded"
     monkeypatch.setattr(JobStore, "add", failing)
-    full.append(True)
+    why.append(OSError(28, "No space left on device", "/private/jobs"))
     body = {"source": {"url": f"{host.url}/a.wav"}}
-    check_problem(client.post("/v1/jobs", json=body), 507, "storage-full")
+    found = check_problem(client.post("/v1/jobs", json=body), 507, "storage-full")
+    assert found.detail == "jobs can't be kept: No space left on device"
 
 
 def test_only_the_service_may_read_its_jobs(tmp_path: Path) -> None:

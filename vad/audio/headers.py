@@ -14,7 +14,7 @@ LARGEST_ID3 = 10 + (1 << 28)  # bytes, footer aside
 _OGG_HEADER = 27
 _WAV = (b"RIFF", b"RF64", b"BW64", b"RIFX")
 _PCM, _EXTENSIBLE = 1, 0xFFFE
-_OTHER_PCM = (3, 6, 7)  # floats, A-law, µ-law
+_PLAIN = (_PCM, 3, 6, 7)  # and floats, A-law, µ-law
 # ISO/IEC 11172-3 and 13818-3, layer III, by index: bit rates in kbit/s and sampling rates in Hz.
 _MP3_BIT_RATES = {
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG-1
@@ -139,15 +139,13 @@ def wav_has_plain_samples(head: bytes) -> bool:
     Args:
         head: the file's first bytes, as far as its "fmt " chunk.
     """
-    at = _w64_chunk(head, b"fmt ")
-    if at is None:
-        at = _wav_chunk(head, b"fmt ")
+    at = _w64_chunk(head, b"fmt ") or _wav_chunk(head, b"fmt ")
     if at is None:
         return False
     form = int.from_bytes(head[at : at + 2], "little")
     if form == _EXTENSIBLE:
         form = int.from_bytes(head[at + 24 : at + 26], "little")
-    return form in (_PCM, *_OTHER_PCM)
+    return form in _PLAIN
 
 
 def caf_is_open(head: bytes) -> bool:

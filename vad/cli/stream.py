@@ -159,17 +159,13 @@ def _microphone(name: str | None) -> Iterator[tuple[int, Iterator[Samples]]]:
             callback=take,
         )
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise _unusable(error) from error
+        raise ParameterError(
+            "microphone",
+            f"{error}; `python -m sounddevice` lists what this machine has, for --microphone",
+        ) from error
     with opened:
         errors.print("listening; Ctrl-C ends it", highlight=False)
         yield _RATE, _endless(heard)
-
-
-def _unusable(error: Exception) -> ParameterError:
-    return ParameterError(
-        "microphone",
-        f"{error}; `python -m sounddevice` lists what this machine has, for --microphone",
-    )
 
 
 def _endless(heard: queue.SimpleQueue[Any]) -> Iterator[Samples]:
