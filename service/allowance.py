@@ -16,22 +16,20 @@ class Allowance:
 
     Args:
         a_turn: how many.
+
+    Attributes:
+        left: how many in this turn; once it is not above 0, nobody may go on.
     """
 
     def __init__(self, a_turn: int) -> None:
-        self._a_turn = self._left = a_turn
+        self._a_turn = self.left = a_turn
         self._taken_s = 0.0  # in this turn
         self._waiting: dict[str | None, deque[Callable[[], None]]] = {}
         self._timer: TimerHandle | None = None
 
-    @property
-    def left(self) -> bool:
-        """Whether anybody may go on."""
-        return self._left > 0
-
     def spend(self, things: int, seconds: float = 0.0) -> None:
         """So many have been done, in so much time."""
-        self._left -= things
+        self.left -= things
         self._taken_s += seconds
         self._renew_soon()
 
@@ -50,8 +48,8 @@ class Allowance:
             self._taken_s = 0.0
             self._timer = get_running_loop().call_later(rest, self._renew)
             return
-        self._left, self._taken_s = self._a_turn, 0.0
-        while self._waiting and self.left:
+        self.left, self._taken_s = self._a_turn, 0.0
+        while self._waiting and self.left > 0:
             address = next(iter(self._waiting))
             waiting = self._waiting.pop(address)
             go_on = waiting.popleft()

@@ -97,36 +97,28 @@ class StreamMeter:
 
     Args:
         metrics: of the app.
+
+    Attributes:
+        audio_s: that has come and has not been told yet.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self._step_seconds = metrics.step_seconds
         self._audio_seconds = metrics.audio_seconds.labels(kind="stream")
         self._real_time_factor = metrics.real_time_factor.labels(kind="stream")
-        self._audio_ms = self._told_ms = 0
-        self._busy_s = 0.0
+        self.audio_s = self._busy_s = 0.0
 
-    def step(self, seconds: float, audio_ms: int) -> None:
-        """A message was done with.
-
-        Args:
-            seconds: that it took.
-            audio_ms: of the stream so far.
-        """
+    def step(self, seconds: float) -> None:
+        """A message was done with, which took so long."""
         self._step_seconds.observe(seconds)
-        self._audio_ms = audio_ms
         self._busy_s += seconds
         # Once a second: each of fifty messages would cost more to count than to receive.
-        if audio_ms - self._told_ms >= 1000:
-            self._tell()
+        if self.audio_s >= 1:
+            self.tell()
 
-    def close(self) -> None:
-        """No more messages."""
-        if self._audio_ms > self._told_ms:
-            self._tell()
-
-    def _tell(self) -> None:
-        seconds = (self._audio_ms - self._told_ms) / 1000
-        self._audio_seconds.inc(seconds)
-        self._real_time_factor.observe(self._busy_s / seconds)
-        self._told_ms, self._busy_s = self._audio_ms, 0.0
+    def tell(self) -> None:
+        """What has not been told yet."""
+        if self.audio_s:
+            self._audio_seconds.inc(self.audio_s)
+            self._real_time_factor.observe(self._busy_s / self.audio_s)
+            self.audio_s = self._busy_s = 0.0

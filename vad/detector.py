@@ -34,11 +34,12 @@ class Detector:
     Attributes:
         name: the model's.
         sha256: of its weights.
+        engine: what runs the network.
     """
 
     def __init__(self, model: weights.Model, device: str = "auto") -> None:
         self.name, self.sha256 = model.name, model.sha256
-        self._engine = Engine(model, device)
+        self.engine = Engine(model, device)
         self._origin: weights.Model | str = model
         self._asked_device = device
 
@@ -66,15 +67,10 @@ class Detector:
             return _load_again, (type(self), self._origin, self.sha256, self._asked_device)
         return type(self), (self._origin, self._asked_device)
 
-    @property
-    def engine(self) -> Engine:
-        """What runs the network."""
-        return self._engine
-
     def using(self, engine: Engine) -> Detector:
         """The same model run by another engine, such as one that many callers queue at."""
         twin = object.__new__(type(self))
-        vars(twin).update(vars(self), _engine=engine)
+        vars(twin).update(vars(self), engine=engine)
         return twin
 
     @property
@@ -94,24 +90,24 @@ class Detector:
     @property
     def lookahead_ms(self) -> int:
         """How far past its end a frame's probability listens, at most."""
-        return self._engine.architecture.lookahead_ms
+        return self.engine.architecture.lookahead_ms
 
     @property
     def latency_ms(self) -> int:
         """Algorithmic latency: from a frame's end to its probability, at most."""
-        return self._engine.architecture.latency_ms
+        return self.engine.architecture.latency_ms
 
     @property
     def parameters(self) -> int:
-        return self._engine.architecture.parameter_count
+        return self.engine.architecture.parameter_count
 
     @property
     def device(self) -> str:
-        return self._engine.device
+        return self.engine.device
 
     def warm_up(self) -> None:
         """Run the network once in each usual shape, so that no caller waits for that."""
-        self._engine.warm_up()
+        self.engine.warm_up()
 
     def probabilities(
         self, audio: AudioSource, sample_rate: int | None = None, *, encoding: str | None = None
@@ -192,7 +188,7 @@ class Detector:
         )
         try:
             return Analysis(
-                self._engine,
+                self.engine,
                 self.name,
                 reader,
                 segmentation or Segmentation(),
@@ -224,7 +220,7 @@ class Detector:
             ParameterError: an impossible rate or encoding.
         """
         return Stream(
-            self._engine, sample_rate, encoding, segmentation or Segmentation(), probabilities
+            self.engine, sample_rate, encoding, segmentation or Segmentation(), probabilities
         )
 
 

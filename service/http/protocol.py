@@ -93,7 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self.pipeline:  # a request that waits for its predecessor's answer
                 self._hold()
                 return
-            if self._in_head and not self._allowance.left:
+            if self._in_head and self._allowance.left <= 0:
                 self._hold()
                 self._allowance.wait(self.client and self.client[0], self._read_on)
                 return

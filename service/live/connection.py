@@ -31,7 +31,7 @@ from service.live.websockets import SHORT_CUT, Receiver
 from service.metrics import StreamMeter
 from service.security import address, check_host, check_origin
 from vad.events import SpeechEvent, StopReason, as_dict
-from vad.inference.engine import EMPTY, Engine, Frames
+from vad.inference.engine import EMPTY, Frames
 
 if TYPE_CHECKING:
     from service.state import Service
@@ -75,11 +75,6 @@ class LiveSession(Protocol[MessageT]):
     @property
     def audio_ms(self) -> int:
         """How much audio was received so far."""
-        ...
-
-    @property
-    def engine(self) -> Engine:
-        """What its audio is heard by."""
         ...
 
     @property
@@ -187,7 +182,7 @@ class Connection(ABC, Generic[MessageT]):
             reader.cancel()
             self._attach(None)
             await self._hub.leave(self)
-            self._meter.close()
+            self._meter.tell()
             self._service.streams.release(self)
             self._conclude()
 
@@ -316,7 +311,10 @@ class Connection(ABC, Generic[MessageT]):
     def receive(self, message: Message) -> None:
         """A message, which waits for its turn."""
         if (data := message.get("bytes")) is not None:
-            self._hear(data)
+            if len(data) > self._limits.max_message_bytes or not self._session.takes_audio:
+                self._wait(partial(self._session.receive_bytes, data), len(data))
+            else:
+                self._wait(data, len(data))
         elif (audio := self._session.audio_in(message["text"])) is not None:
             self._wait(audio, len(audio))
         else:
@@ -325,11 +323,16 @@ class Connection(ABC, Generic[MessageT]):
             self.count(1)
 
     def offer(self, data: bytes) -> bool:
-        """Audio by the short cut, if there is room."""
-        if not self._admitted or self._arrived - self._served > self._max_waiting:
+        """Audio by the short cut, if there is room; what is none is received as usual."""
+        if (
+            not self._admitted
+            or self._arrived - self._served > self._max_waiting
+            or len(data) > self._limits.max_message_bytes
+            or not self._session.takes_audio
+        ):
             return False
         self._heard = perf_counter()
-        self._hear(data)
+        self._wait(data, len(data))
         return True
 
     def count(self, frames: int) -> None:
@@ -340,12 +343,6 @@ class Connection(ABC, Generic[MessageT]):
             self.stop(
                 TooManyMessages(f"a stream may send {per_s:g} messages a second beside audio")
             )
-
-    def _hear(self, data: bytes) -> None:
-        if len(data) > self._limits.max_message_bytes or not self._session.takes_audio:
-            self._wait(partial(self._session.receive_bytes, data), len(data))
-        else:
-            self._wait(data, len(data))
 
     def _wait(self, what: bytes | Call[MessageT], size: int) -> None:
         if not self._waiting:
@@ -379,29 +376,15 @@ class Connection(ABC, Generic[MessageT]):
 
     # Its turns: see `hub.Member`.
 
-    @property
-    def engine(self) -> Engine:
-        return self._session.engine
-
-    @property
-    def waits(self) -> bool:
-        if self._session.reason is not None or self._gone:
-            return False
-        if self._why is not None or (self._last is not None and not self._waiting):
-            return True
-        return bool(self._waiting) and len(self._unsent) < MAX_UNSENT
-
-    @property
-    def _heard_all(self) -> bool:
-        return not self._waiting and perf_counter() > self._read_since + IN_FLIGHT_S
-
     def answer(self, until: float) -> float | None:
         for _ in range(MESSAGES_A_TURN):
-            if self._last is not None and self._heard_all:
+            if not self._waiting and perf_counter() > self._read_since + IN_FLIGHT_S:
                 self._why = self._why or self._last
             if self._why is not None:
                 self._end()
-            if not (self._waiting and self.waits):
+            if not self._waiting or len(self._unsent) >= MAX_UNSENT:
+                return 0
+            if self._session.reason is not None or self._gone:
                 return 0
             if isinstance(self._waiting[0][0], bytes):
                 return self._backlog_s()
@@ -426,8 +409,22 @@ class Connection(ABC, Generic[MessageT]):
         return max(size, 1) / self._session.bytes_per_second
 
     def feed(self, seconds: float) -> Pushes:
+        per_s = self._session.bytes_per_second
+        most, parts = int(seconds * per_s), list[bytes]()
+        while most > 0 and self._waiting and isinstance(data := self._waiting[0][0], bytes):
+            _, size = self._waiting.popleft()
+            if len(data) > most:  # which may split a sample
+                parts.append(data[:most])
+                self._waiting.appendleft((data[most:], size - most))
+                size = most
+            else:
+                parts.append(data)
+            self._served += size
+            most -= len(data)
+        joined = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._meter.audio_s += len(joined) / per_s
         try:
-            pushes = self._session.feed(self._joined(int(seconds * self._session.bytes_per_second)))
+            pushes = self._session.feed(joined)
         except Exception as exc:
             self._tell(self._session.refuse(exc))
             return ()
@@ -444,31 +441,22 @@ class Connection(ABC, Generic[MessageT]):
         if messages:
             self._tell(messages)
         now = perf_counter()
-        self._meter.step(now - self._since, self._session.audio_ms)
+        self._meter.step(now - self._since)
         self._since = now
 
     def fail(self, exc: BaseException) -> None:
         self._tell(self._session.fail(exc))
 
-    def deliver(self) -> None:
+    def deliver(self) -> bool:
         self._room.set()
-        if self._unsent or self._session.reason is not None or self._gone:
+        over = self._session.reason is not None or self._gone is not None
+        if self._unsent or over:
             self._news.set()
-
-    def _joined(self, most: int) -> bytes:
-        """Audio that waits, up to so many bytes; a sample may be split."""
-        parts: list[bytes] = []
-        while most > 0 and self._waiting and isinstance(data := self._waiting[0][0], bytes):
-            _, size = self._waiting.popleft()
-            if len(data) > most:
-                parts.append(data[:most])
-                self._waiting.appendleft((data[most:], size - most))
-                size = most
-            else:
-                parts.append(data)
-            self._served += size
-            most -= len(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._waiting:
+            ready = self._why is not None or len(self._unsent) < MAX_UNSENT
+        else:
+            ready = self._why is not None or self._last is not None
+        return ready and not over
 
     def _end(self) -> None:
         if self._why is not None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
@@ -46,16 +47,6 @@ Pushes = Sequence[tuple[Signal, Audio]]
 class Member(Protocol):
     """What the hub asks of a connection; all in turns, but for `deliver`."""
 
-    @property
-    def engine(self) -> Engine:
-        """What its audio is heard by; those of one engine share a batch."""
-        ...
-
-    @property
-    def waits(self) -> bool:
-        """Whether a turn would do something."""
-        ...
-
     def answer(self, until: float) -> float | None:
         """Handles messages up to the next audio, some at most.
 
@@ -80,8 +71,8 @@ class Member(Protocol):
         """Ends the stream."""
         ...
 
-    def deliver(self) -> None:
-        """The turn is over; called in the event loop."""
+    def deliver(self) -> bool:
+        """The turn is over; called in the event loop. Whether another would do something."""
         ...
 
 
@@ -119,7 +110,9 @@ class Hub:
         """Something waits there; it takes part in the next turn."""
         self._ready[member] = None
         if self._timer is None and self._between.is_set():
-            self._schedule()
+            now = self._loop.time()
+            self._due = max(now, self._next)
+            self._timer = self._loop.call_later(self._due - now, self._tick)
 
     async def leave(self, member: Member) -> None:
         """Takes part no more; returns once no turn is under way."""
@@ -134,11 +127,6 @@ class Hub:
             self._timer.cancel()
         if self._executor is not None:
             self._executor.shutdown()
-
-    def _schedule(self) -> None:
-        now = self._loop.time()
-        self._due = max(now, self._next)
-        self._timer = self._loop.call_later(self._due - now, self._tick)
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -155,14 +143,10 @@ class Hub:
 
     def _ended(self, members: Iterable[Member], unserved: Iterable[Member]) -> None:
         self._between.set()
-        arrived, self._ready = self._ready, dict.fromkeys(unserved)  # who waits longest is first
-        for member in members:
-            member.deliver()
-            if member.waits:
-                self._ready[member] = None
-        self._ready |= arrived
-        if self._ready:
-            self._schedule()
+        arrived, self._ready = self._ready, {}
+        waiting = [member for member in members if member.deliver()]
+        for member in (*unserved, *waiting, *arrived):  # who waits longest is first
+            self.wake(member)
 
     def _turn(self, members: Sequence[Member]) -> list[Member]:
         """One turn of those for whom something waits; who has got none of it."""
@@ -180,17 +164,18 @@ class Hub:
         spent = perf_counter() - started
         if len(long) > FEW:
             live, long = [*live, *long], []
-        engines: dict[Engine, list[Member]] = {}
+        batches: defaultdict[Engine, list[tuple[Member, Pushes]]] = defaultdict(list)
         for member in live:
-            engines.setdefault(member.engine, []).append(member)
-        for engine, together in engines.items():
-            self._batch(engine, together)
+            if pushes := member.feed(SHARE_S):
+                batches[pushes[0][0].engine].append((member, pushes))
+        for engine, fed in batches.items():
+            self._batch(engine, fed)
         late = perf_counter() + TICK_S
         for member in long:
             if perf_counter() > late:
                 unserved.append(member)
-            else:
-                self._alone(member, PIECE_S)
+            elif pushes := member.feed(PIECE_S):
+                self._alone(member, pushes)
         again = perf_counter()
         for member in (*live, *long):  # such as the end behind the last audio: in the same turn
             member.answer(again + (ANSWERS_S if until > started else 0))
@@ -200,28 +185,21 @@ class Hub:
             self._tracing.tick(ended - started, len(members))
         return unserved
 
-    def _batch(self, engine: Engine, members: list[Member]) -> None:
-        fed = [(member, pushes) for member in members if (pushes := member.feed(SHARE_S))]
-        if not fed:
-            return
+    def _batch(self, engine: Engine, fed: Sequence[tuple[Member, Pushes]]) -> None:
         batch = [push for _, pushes in fed for push in pushes]
         try:
             found = iter(engine.push_many(batch))
         except Exception:
             for member, pushes in fed:  # so that a fault stays with whose it is
-                self._push(member, pushes)
+                self._alone(member, pushes)
             return
         self._metrics.batch_streams.observe(len(batch))
         for member, pushes in fed:
             member.take([next(found) for _ in pushes])
 
-    def _alone(self, member: Member, seconds: float) -> None:
-        if pushes := member.feed(seconds):
-            self._push(member, pushes)
-
-    def _push(self, member: Member, pushes: Pushes) -> None:
+    def _alone(self, member: Member, pushes: Pushes) -> None:
         try:
-            found = member.engine.push_many(pushes)
+            found = pushes[0][0].engine.push_many(pushes)
         except Exception as exc:
             member.fail(exc)
         else:

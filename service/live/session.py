@@ -57,7 +57,7 @@ from vad.analytics import analytics_of_spans
 from vad.audio.pcm import Deinterleaver, sample_bytes
 from vad.config import Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.inference.engine import Engine, Frames
+from vad.inference.engine import Frames
 
 __all__ = ["State", "StreamLimits", "StreamSession"]
 _OVER = (State.DRAINING, State.CLOSED)
@@ -114,11 +114,6 @@ class StreamSession:
         self.bytes_per_second = 0
         self._full = False  # it may have no more audio
 
-    @property
-    def engine(self) -> Engine:
-        """What its audio is heard by."""
-        return self._detector.engine
-
     def use(self, detector: Detector) -> None:
         """Another model, before the stream is opened."""
         self._detector = detector
@@ -170,14 +165,12 @@ class StreamSession:
         Raises:
             Exception: for `refuse`.
         """
-        self._allow("audio")
+        if self.state is not State.STREAMING:
+            self._begin()
         lead = self._limits.max_stream_lead_s
         seconds = (self._bytes + len(data)) / self.bytes_per_second
         if lead is not None and seconds - (self._clock() - self._opened_at) > lead:
             raise StreamTooFast(f"a stream may be {lead:g} s ahead of the clock")
-        if not self._streams:
-            self._begin()
-            self.state = State.STREAMING
         taken = data[: self._max_bytes - self._bytes]
         self._bytes += len(taken)
         self._full = len(data) > len(taken)
@@ -313,6 +306,7 @@ class StreamSession:
         return self.take(self._detector.engine.push_many(self.feed(data)))
 
     def _begin(self) -> None:
+        self._allow("audio")
         fields = self._fields
         self._streams = [
             self._detector.stream(
@@ -325,6 +319,7 @@ class StreamSession:
         ]
         if fields.channels > 1:
             self._split = Deinterleaver(fields.encoding, fields.channels).push
+        self.state = State.STREAMING
 
     def _too_large(self) -> MessageTooLarge:
         return MessageTooLarge(f"a message may have {self._limits.max_message_bytes} bytes")

@@ -77,7 +77,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _read_on(self) -> None:
         while self._unread and not self.transport.is_closing():
-            if not self._allowance.left:
+            if self._allowance.left <= 0:
                 self._pause()
                 self._allowance.wait(self.client and self.client[0], self._read_on)
                 return

@@ -46,7 +46,7 @@ from service.realtime.messages import (
 from service.realtime.turns import InputBuffer, Turns
 from vad import Detector, Segmentation
 from vad.events import Event, SpeechEvent, StopReason
-from vad.inference.engine import Engine, Frames
+from vad.inference.engine import Frames
 
 _OVER = (State.DRAINING, State.CLOSED)
 MIN_COMMIT_MS = 100  # what OpenAI's own server asks for
@@ -100,11 +100,6 @@ class RealtimeSession:
             "input_audio_buffer.commit": self._commit,
             "input_audio_buffer.clear": self._clear,
         }
-
-    @property
-    def engine(self) -> Engine:
-        """What its audio is heard by."""
-        return self._detector.engine
 
     @property
     def running(self) -> bool:

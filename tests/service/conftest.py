@@ -46,6 +46,7 @@ PATIENCE_S = 100.0
 class EnergySession:
     """What `vad.inference.engine.Signal` is to the engine."""
 
+    engine: EnergyEngine
     pending: Audio
     samples: int = 0
     frames: int = 0
@@ -72,7 +73,7 @@ class EnergyEngine:
         self.device = "cuda" if seconds else "cpu"
 
     def signal(self) -> EnergySession:
-        return EnergySession(np.zeros(0, np.float32))
+        return EnergySession(self, np.zeros(0, np.float32))
 
     def push(self, session: EnergySession, audio: Audio) -> Audio:
         self.calls += 1
@@ -119,7 +120,7 @@ class EnergyDetector(Detector):
 
     def __init__(self, engine: EnergyEngine | None = None) -> None:
         self.name, self.sha256 = "energy", "0" * 64
-        self._engine = cast(Engine, engine or EnergyEngine())
+        self.engine = cast(Engine, engine or EnergyEngine())
 
 
 def pattern(*spans: tuple[float, float], rate: int = SAMPLE_RATE) -> Audio:

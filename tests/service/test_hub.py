@@ -137,15 +137,10 @@ class Stream:
     """Of the hub's members: audio that waits, and what came of it."""
 
     def __init__(self, engine: EnergyEngine, steps: int, answers: int = 0) -> None:
-        self.engine = cast(Engine, engine)
         self.signal = engine.signal()
         self.steps, self.answers = steps, answers
         self.log: list[Any] = []
         self.began = self.ended = 0.0  # with the answers
-
-    @property
-    def waits(self) -> bool:
-        return bool(self.steps or self.answers)
 
     def answer(self, until: float) -> float | None:
         while self.answers:
@@ -169,8 +164,9 @@ class Stream:
     def fail(self, exc: BaseException) -> None:
         self.log.append(exc)
 
-    def deliver(self) -> None:
+    def deliver(self) -> bool:
         self.log.append("delivered")
+        return bool(self.steps or self.answers)
 
 
 def turned(*streams: Stream) -> Metrics:

@@ -137,7 +137,7 @@ def open_requests(client: TestClient) -> float:
 @pytest.mark.parametrize("settings", [{"max_requests": 2}])
 @pytest.mark.parametrize("detector", [EnergyDetector(Gate())])
 def test_request_limit(client: TestClient, detector: EnergyDetector) -> None:
-    gate: Any = detector._engine
+    gate: Any = detector.engine
     done = busy(client, 2)
     until(lambda: open_requests(client) == 2)
     refused = client.post("/v1/vad", content=SPEECH_WAV)
@@ -155,7 +155,7 @@ def test_request_limit(client: TestClient, detector: EnergyDetector) -> None:
 )
 @pytest.mark.parametrize("detector", [EnergyDetector(Gate())])
 def test_request_limit_of_a_key(client: TestClient, detector: EnergyDetector) -> None:
-    gate: Any = detector._engine
+    gate: Any = detector.engine
     done = busy(client, 1, ALPHA)
     until(lambda: open_requests(client) == 1)
     refused = client.post("/v1/vad", content=SPEECH_WAV, headers=ALPHA)

@@ -97,37 +97,19 @@ def _alaw_table() -> Samples:
     return (np.where(code & 0x80, magnitude, -magnitude) * 8 / 32768).astype(np.float32)
 
 
-def _s16(data: bytes) -> Samples:
-    scaled: Samples = np.multiply(
-        np.frombuffer(data, "<i2"), np.float32(1 / 32768), dtype=np.float32
-    )
-    return scaled
-
-
-def _f32(data: bytes) -> Samples:
-    return np.frombuffer(data, "<f4").astype(np.float32)
-
-
-def _mulaw(data: bytes) -> Samples:
-    return _mulaw_table()[np.frombuffer(data, np.uint8)]
-
-
-def _alaw(data: bytes) -> Samples:
-    return _alaw_table()[np.frombuffer(data, np.uint8)]
-
-
-_DECODERS: Mapping[str, tuple[int, Callable[[bytes], Samples]]] = {
-    "pcm_s16le": (2, _s16),
-    "pcm_f32le": (4, _f32),
-    "mulaw": (1, _mulaw),
-    "alaw": (1, _alaw),
+# Type of a sample as it comes, and what makes it a float: a factor, or a table.
+_ENCODINGS: Mapping[str, tuple[str, Callable[[], Samples]]] = {
+    "pcm_s16le": ("<i2", lambda: np.array(1 / 32768, np.float32)),
+    "pcm_f32le": ("<f4", lambda: np.array(1, np.float32)),
+    "mulaw": ("u1", _mulaw_table),
+    "alaw": ("u1", _alaw_table),
 }
-ENCODINGS = tuple(_DECODERS)
+ENCODINGS = tuple(_ENCODINGS)
 
 
 def sample_bytes(encoding: str) -> int:
     """Bytes of a sample of one of `ENCODINGS`."""
-    return _DECODERS[encoding][0]
+    return np.dtype(_ENCODINGS[encoding][0]).itemsize
 
 
 class Deinterleaver:
@@ -166,10 +148,11 @@ class PcmDecoder:
     """
 
     def __init__(self, encoding: str) -> None:
-        if encoding not in _DECODERS:
+        if encoding not in ENCODINGS:
             raise ParameterError("encoding", f"must be one of {', '.join(ENCODINGS)}")
         self.encoding = encoding
-        self.sample_bytes, self._decode = _DECODERS[encoding]
+        self.sample_bytes = sample_bytes(encoding)
+        self._type, self._scale = _ENCODINGS[encoding][0], _ENCODINGS[encoding][1]()
         self.bounded = encoding != "pcm_f32le"
         self._rest = b""
 
@@ -185,8 +168,12 @@ class PcmDecoder:
             [samples] float32; a split sample waits for the next push.
         """
         joined = self._rest + bytes(data)
-        if not (split := len(joined) % self.sample_bytes):
-            self._rest = b""
-            return self._decode(joined)
-        self._rest = joined[-split:]
-        return self._decode(joined[:-split])
+        count, split = divmod(len(joined), self.sample_bytes)
+        self._rest = joined[-split:] if split else b""
+        samples = np.frombuffer(joined, self._type, count)
+        floats: Samples = (
+            self._scale[samples]
+            if self._scale.ndim
+            else np.multiply(samples, self._scale, dtype=np.float32)
+        )
+        return floats

@@ -117,7 +117,7 @@ class Screen:
             if self._narrow is not None and self._narrow >= self._rate:
                 self._narrow = None
                 self._told.append(_too_narrow(block))
-                warnings.warn(f"block: {_too_narrow(block)}", stacklevel=5)  # who pushed
+                warnings.warn(f"block: {_too_narrow(block)}", stacklevel=4)  # who pushed
 
     def _judge(self, loud: Samples) -> None:
         told = self._loud > FEW

@@ -152,7 +152,8 @@ class Segmenter:
         """
         for probability in as_probabilities(probabilities).tolist():
             if self._state is State.SILENCE:
-                self._in_silence(probability)
+                if probability >= self._onset:
+                    self._open(probability)
             elif self._state is State.SPEECH:
                 self._in_speech(probability)
             elif self._state is State.TRAILING:
@@ -185,11 +186,7 @@ class Segmenter:
         events, self._events = self._events, []
         return events
 
-    # What the next frame does in each state. `self.frames` is the index of that frame.
-
-    def _in_silence(self, probability: float) -> None:
-        if probability >= self._onset:
-            self._open(probability)
+    # What the next frame does in an open segment. `self.frames` is the index of that frame.
 
     def _in_speech(self, probability: float) -> None:
         if probability < self._offset:

@@ -115,7 +115,21 @@ class Stream:
             StreamClosed, ParameterError: as `push`.
         """
         self._check_open()
-        samples = self._samples(block)
+        if isinstance(block, bytes | bytearray | memoryview):
+            if self._decoder is None:
+                raise ParameterError("encoding", "is needed to read bytes; or push arrays")
+            samples = self._decoder.push(block)[:, None]
+        elif self._decoder is not None:
+            raise ParameterError("block", f"must be bytes of {self._decoder.encoding}")
+        else:
+            array = as_array(block, "block")
+            self._screen.check_block(array)
+            samples = as_float(array)
+            if samples.shape[1] != 1:
+                raise ParameterError("block", f"must have one channel, not {samples.shape[1]}")
+        if self._decoder is None or not self._decoder.bounded:
+            # A network remembers: one NaN would silence it for its whole receptive field.
+            samples = self._screen.push(samples)
         self._received += len(samples)
         return self._resampler.push(samples)[:, 0]
 
@@ -173,25 +187,6 @@ class Stream:
     def _check_open(self) -> None:
         if self.closed:
             raise StreamClosed("the stream has ended: open a new one")
-
-    def _samples(self, block: NDArray[Any] | bytes) -> NDArray[np.float32]:
-        """[samples, 1] of a block."""
-        if isinstance(block, bytes | bytearray | memoryview):
-            if self._decoder is None:
-                raise ParameterError("encoding", "is needed to read bytes; or push arrays")
-            samples = self._decoder.push(block)[:, None]
-            if self._decoder.bounded:
-                return samples
-        elif self._decoder is not None:
-            raise ParameterError("block", f"must be bytes of {self._decoder.encoding}")
-        else:
-            array = as_array(block, "block")
-            self._screen.check_block(array)
-            samples = as_float(array)
-            if samples.shape[1] != 1:
-                raise ParameterError("block", f"must have one channel, not {samples.shape[1]}")
-        # A network remembers: one NaN would silence it for its whole receptive field.
-        return self._screen.push(samples)
 
     def _rest(self) -> list[Event]:
         """What the resampler has held back."""

@@ -11,7 +11,7 @@ the windows come from: that is a `Context`'s affair (see `vad.inference.state`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,7 +65,29 @@ class Context(Protocol):
         """
 
 
-Call = Callable[[Array, Context], Array]
+@dataclass(frozen=True, slots=True)
+class Products:
+    """A convolution that is ready to run.
+
+    Attributes:
+        apply: to rows of windows.
+        index: of its window; None where each row is a window of its own.
+        width: of a row of windows.
+    """
+
+    apply: Function
+    index: int | None
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """An `Add` that is ready to run."""
+
+    ops: tuple[Ready, ...]
+
+
+Ready = Products | Pool | Affine | Unary | Branch  # with weights where they are computed with
 
 
 class Plan:
@@ -94,7 +116,7 @@ class Plan:
         self._stride, self._dilation = first.stride, first.dilation
         self._taps = first.weight.shape[2]
         self._first = self._product(first)
-        self._calls = self._compiled(rest, step_samples // first.stride, fresh=True)
+        self._ready = [*self._prepared(rest, step_samples // first.stride)]
 
     def run(self, audio: Array, context: Context) -> Array:
         """Probabilities [batch, frames] of the next steps of each stream.
@@ -108,47 +130,64 @@ class Plan:
             audio, (positions, batch, self._taps), (self._stride, length, self._dilation)
         )
         x = self._first(x.reshape(positions * batch, self._taps))
-        for call in self._calls:
-            x = call(x, context)
+        x = self._through(self._ready, x, context, fresh=True)
         # [steps · batch, frames of a step] → [batch, frames in order of time]
         return x.reshape(-1, batch, x.shape[1]).swapaxes(0, 1).reshape(batch, -1)
 
-    def _compiled(self, ops: Sequence[Op], inputs: int, fresh: bool) -> list[Call]:
-        """One call for each operation.
+    def _through(self, ops: Sequence[Ready], x: Array, context: Context, fresh: bool) -> Array:
+        """What operations make of rows.
+
+        Args:
+            fresh: whether the first may overwrite them; what one has made, the next may.
+        """
+        for op in ops:
+            match op:
+                case Products():
+                    if op.index is not None:
+                        x = context.windows(op.index, x).reshape(-1, op.width)
+                    x = op.apply(x)
+                case Unary():
+                    x = getattr(self.arrays, op.function)(x, x if fresh else None)
+                case Branch():
+                    x = x + self._through(op.ops, x, context, fresh=False)
+                case Affine():  # one that could not be folded, as behind a sum
+                    x = x * op.scale
+                    if op.offset is not None:
+                        x += op.offset
+                case Pool():
+                    channels = x.shape[1]
+                    rows = x.reshape(-1, op.stride, context.batch * channels)
+                    x = self.arrays.peak(rows, 1).reshape(-1, channels)
+            fresh = True
+        return x
+
+    def _prepared(self, ops: Iterable[Op], inputs: int) -> Iterator[Ready]:
+        """Operations that are ready to run.
 
         Args:
             inputs: rows that a stream brings the first of them in each step of the network.
-            fresh: whether it may overwrite them; what an operation has made, the next one may.
         """
-        calls: list[Call] = []
         for op in ops:
-            calls.append(self._call(op, inputs, fresh or bool(calls)))
+            match op:
+                case Convolution():
+                    yield self._convolution(op, inputs)
+                case Affine():
+                    scale = op.scale if isinstance(op.scale, float) else self._put(op.scale)
+                    yield Affine(scale, None if op.offset is None else self._put(op.offset))
+                case Add():
+                    yield Branch(tuple(self._prepared(op.branch, inputs)))
+                case _:
+                    yield op
             if isinstance(op, Convolution | Pool):
                 inputs //= op.stride
-        return calls
 
-    def _call(self, op: Op, inputs: int, fresh: bool) -> Call:
-        match op:
-            case Convolution():
-                return self._convolution(op, inputs)
-            case Pool():
-                return self._pool(op.stride)
-            case Affine():
-                return self._affine(op)
-            case Unary():
-                function = getattr(self.arrays, op.function)
-                return lambda x, context: function(x, x if fresh else None)
-            case Add():
-                return self._add(self._compiled(op.branch, inputs, fresh=False))
-
-    def _convolution(self, conv: Convolution, inputs: int) -> Call:
+    def _convolution(self, conv: Convolution, inputs: int) -> Products:
         kernel = conv.weight.shape[2]
         product = self._product(conv) if conv.groups == 1 else self._grouped(conv)
         if kernel == 1 and conv.stride == 1:
-            return lambda x, context: product(x)
-        index, width = len(self.windows), kernel * conv.channels_in
+            return Products(product, None, conv.channels_in)
         self.windows.append(Window(conv.channels_in, kernel, conv.stride, conv.dilation, inputs))
-        return lambda x, context: product(context.windows(index, x).reshape(-1, width))
+        return Products(product, len(self.windows) - 1, kernel * conv.channels_in)
 
     def _product(self, conv: Convolution) -> Function:
         # [kernel · channels_in, channels_out]
@@ -176,37 +215,6 @@ class Plan:
             return y
 
         return apply
-
-    def _pool(self, size: int) -> Call:
-        peak = self.arrays.peak
-
-        def call(x: Array, context: Context) -> Array:
-            channels = x.shape[1]
-            return peak(x.reshape(-1, size, context.batch * channels), 1).reshape(-1, channels)
-
-        return call
-
-    def _affine(self, op: Affine) -> Call:
-        """One that could not be folded, as behind a sum."""
-        scale = op.scale if isinstance(op.scale, float) else self._put(op.scale)
-        offset = None if op.offset is None else self._put(op.offset)
-
-        def call(x: Array, context: Context) -> Array:
-            y = x * scale
-            if offset is not None:
-                y += offset
-            return y
-
-        return call
-
-    def _add(self, branch: Sequence[Call]) -> Call:
-        def call(x: Array, context: Context) -> Array:
-            y = x
-            for each in branch:
-                y = each(y, context)
-            return x + y
-
-        return call
 
     def _bias(self, conv: Convolution) -> Array | None:
         return None if conv.bias is None else self._put(conv.bias)
