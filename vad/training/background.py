@@ -126,6 +126,8 @@ class Background:
         if len(rows := draw.some(count, 0.15)):
             there = self.rooms.draw(draw, len(rows))
             bed.index_copy_(0, rows, effects.in_rooms(bed.index_select(0, rows), there))
+        if r.looped and len(rows := draw.some(count, r.looped)):
+            bed.index_copy_(0, rows, effects.looped(bed.index_select(0, rows), draw))
         return bed
 
     def _layer(self, draw: Draw, level: Tensor) -> Tensor:

@@ -161,6 +161,12 @@ def in_rooms(audio: Tensor, responses: Tensor) -> Tensor:
     return wet * torch.sqrt((power(audio) + TINY) / (power(wet) + TINY))
 
 
+def looped(audio: Tensor, draw: Draw) -> Tensor:
+    """Each row's first 0.1–2 s over and over."""
+    period = (SAMPLE_RATE * draw.uniform(len(audio), 1, low=0.1, high=2)).long()
+    return audio.gather(1, torch.arange(audio.shape[1], device=audio.device) % period)
+
+
 def hum(rows: int, samples: int, draw: Draw) -> Tensor:
     """Mains hum of 50 or 60 Hz with harmonics, at unit power."""
     base = torch.where(draw.chance(rows, 1, p=0.5), 50.0, 60.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vad.errors import DataError
-from vad.frames import HOP_MS
+from vad.frames import HOP_MS, HOP_SAMPLES
 from vad.training import effects
 from vad.training.background import Background
 from vad.training.bank import Bank
@@ -90,7 +90,11 @@ class Mixer:
         mixed = self._channel(draw, speech.add_(background))
         gain = from_db(draw.uniform(count, 1, low=r.level_db[0], high=r.level_db[1]))
         gain = gain / (_peak(mixed) + 1e-9)
-        return self._recorded(draw, mixed.mul_(gain)), self._doubt(labels, dry, under, level, gain)
+        pcm = self._recorded(draw, mixed.mul_(gain))
+        if r.muted and len(rows := draw.some(count, r.muted)):
+            off = muted(labels[rows], draw).repeat_interleave(HOP_SAMPLES, 1)
+            pcm[rows] = pcm[rows].masked_fill(off, 0)
+        return pcm, self._doubt(labels, dry, under, level, gain)
 
     def _channel(self, draw: Draw, audio: Tensor) -> Tensor:
         """A microphone's colour, a telephone's band, lost packets; in place."""
@@ -150,12 +154,29 @@ class Mixer:
 
 def short_pauses(labels: Tensor, longest: int) -> Tensor:
     """[rows, frames] bool: no speech, for at most `longest` frames, with speech on both sides."""
-    place = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
-    never = labels.shape[1] + longest  # further away than any pause is long
-    spoken = labels == SPEECH
-    before = torch.where(spoken, place, -never).cummax(1).values
-    after = torch.where(spoken, place, 2 * never).flip(1).cummin(1).values.flip(1)
-    return (labels == NON_SPEECH) & (after - before - 1 <= longest)
+    before, after = _distances(labels == SPEECH)
+    return (labels == NON_SPEECH) & (before + after - 1 <= longest)
+
+
+def muted(labels: Tensor, draw: Draw) -> Tensor:
+    """[rows, frames] bool: where a stream that has not begun, a muted microphone or a noise gate
+    gives zeros, up to a random place or throughout, down to 10–600 ms from speech."""
+    rows, frames = labels.shape
+    before, after = _distances(labels != NON_SPEECH)
+    apart = draw.uniform(rows, 1, low=1, high=60)
+    until = draw.uniform(rows, 1, low=0.3, high=1.5) * frames
+    place = torch.arange(frames, device=labels.device)
+    return (torch.minimum(before, after) > apart) & (place < until)
+
+
+def _distances(spoken: Tensor) -> tuple[Tensor, Tensor]:
+    """[rows, frames] how many frames ago there was speech, and in how many there will be; where
+    none is, more than there are frames."""
+    frames = spoken.shape[1]
+    place = torch.arange(frames, device=spoken.device).expand_as(spoken)
+    last = torch.where(spoken, place, -frames - 1).cummax(1).values
+    coming = torch.where(spoken, place, 2 * frames + 1).flip(1).cummin(1).values.flip(1)
+    return place - last, coming - place
 
 
 def _peak(audio: Tensor) -> Tensor:

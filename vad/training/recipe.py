@@ -83,7 +83,9 @@ class SceneRecipe:
     notes: Share = 0.0  # beeps and melodies made up
     chirps: Share = 0.0  # birds, made up
     hum: Share = 0.05
+    looped: Share = 0.0  # of the backgrounds: a piece of it over and over
     packet_loss: Share = 0.04
+    muted: Share = 0.0  # digital silence away from the speech, up to some place or throughout
     clipped: Share = 0.05
     offset: Share = 0.03  # a constant, as cheap converters add
     speed: Share = 0.35  # of the utterances: resampled by ±12 %, pitch and all
