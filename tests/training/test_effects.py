@@ -167,6 +167,14 @@ def test_gusts_come_and_go_slowly() -> None:
     assert gains.diff(dim=1).abs().max() * 160 < 15 * 2 * 11 / (SAMPLES / 160)
 
 
+def test_looped_noise_comes_again_and_again() -> None:
+    noise = Draw("cpu", 1).normal(5, 80_000)
+    for row, piece in zip(effects.looped(noise, Draw("cpu", 2)), noise, strict=True):
+        same = [n for n in range(1600, 32_001) if row[n] == row[0] and (row[n:] == row[:-n]).all()]
+        assert same
+        assert torch.equal(row[: same[0]], piece[: same[0]])
+
+
 def test_chirps_are_high_whistles_with_rests() -> None:
     sound = effects.chirps(100, 400, Draw("cpu", 7))
     power = torch.fft.rfft(sound).abs().square()

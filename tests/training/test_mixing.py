@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vad.errors import DataError
+from vad.frames import HOP_SAMPLES
 from vad.training import effects
 from vad.training.draw import Draw
 from vad.training.labels import IGNORE, NON_SPEECH, SPEECH
@@ -298,3 +299,23 @@ def test_short_pauses_in_noise_are_not_judged(cache: list[Cached]) -> None:
     assert pauses(40, 1500) == pauses(40, 0) > 1000
     assert pauses(0, 0) > 1000
     assert pauses(0, 1500) < 20
+
+
+def test_muted_scenes_are_digital_silence_before_the_words_and_never_in_them(
+    cache: list[Cached],
+) -> None:
+    def zeros(recipe: SceneRecipe) -> tuple[Tensor, Tensor]:
+        audio, labels = Mixer(talkers(cache), recipe).scenes(Draw("cpu", 6), 40)
+        return (audio.view(40, -1, HOP_SAMPLES) == 0).all(2), labels
+
+    loud = replace(BARE, coloured=1, snr_db=(0, 1, 2), level_db=(-6, 0))
+    assert not zeros(loud)[0].any()
+    silent, labels = zeros(replace(loud, muted=1))
+    assert silent.any(1).float().mean() > 0.8
+    assert silent[:, :30].sum() > 1.5 * silent[:, -30:].sum()
+    assert not silent[labels != 0].any()
+    for row in range(40):  # nor right beside them
+        spoken = torch.nonzero(labels[row] != 0)[:, 0]
+        away = torch.nonzero(silent[row])[:, 0]
+        if len(spoken) and len(away):
+            assert (away[:, None] - spoken).abs().min() > 1
