@@ -314,8 +314,7 @@ def test_muted_scenes_are_digital_silence_before_the_words_and_never_in_them(
     assert silent.any(1).float().mean() > 0.8
     assert silent[:, :30].sum() > 1.5 * silent[:, -30:].sum()
     assert not silent[labels != 0].any()
-    for row in range(40):  # nor right beside them
-        spoken = torch.nonzero(labels[row] != 0)[:, 0]
-        away = torch.nonzero(silent[row])[:, 0]
-        if len(spoken) and len(away):
-            assert (away[:, None] - spoken).abs().min() > 1
+    # Some end within 100 ms of a word, and some don't.
+    ends = torch.nonzero(silent[:, :-10] & ~silent[:, 1:-9])
+    soon = torch.stack([(labels[row, place : place + 11] != 0).any() for row, place in ends])
+    assert 0.1 < soon.float().mean() < 0.9
