@@ -140,24 +140,23 @@ class Plan:
         Args:
             fresh: whether the first may overwrite them; what one has made, the next may.
         """
-        for op in ops:
-            match op:
-                case Products():
-                    if op.index is not None:
-                        x = context.windows(op.index, x).reshape(-1, op.width)
-                    x = op.apply(x)
-                case Unary():
-                    x = getattr(self.arrays, op.function)(x, x if fresh else None)
-                case Branch():
-                    x = x + self._through(op.ops, x, context, fresh=False)
-                case Affine():  # one that could not be folded, as behind a sum
-                    x = x * op.scale
-                    if op.offset is not None:
-                        x += op.offset
-                case Pool():
-                    channels = x.shape[1]
-                    rows = x.reshape(-1, op.stride, context.batch * channels)
-                    x = self.arrays.peak(rows, 1).reshape(-1, channels)
+        for op in ops:  # by `match` it takes a tenth longer
+            if isinstance(op, Products):
+                if op.index is not None:
+                    x = context.windows(op.index, x).reshape(-1, op.width)
+                x = op.apply(x)
+            elif isinstance(op, Unary):
+                x = getattr(self.arrays, op.function)(x, x if fresh else None)
+            elif isinstance(op, Branch):
+                x = x + self._through(op.ops, x, context, fresh=False)
+            elif isinstance(op, Affine):  # one that could not be folded, as behind a sum
+                x = x * op.scale
+                if op.offset is not None:
+                    x += op.offset
+            else:
+                channels = x.shape[1]
+                rows = x.reshape(-1, op.stride, context.batch * channels)
+                x = self.arrays.peak(rows, 1).reshape(-1, channels)
             fresh = True
         return x
 
