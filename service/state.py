@@ -199,7 +199,7 @@ class Service:
         """Raises NotReady or ShuttingDown unless new work may start."""
         if self.phase is Phase.STARTING:
             raise NotReady("the model is not loaded yet")
-        if self.draining:
+        if self.phase is Phase.DRAINING:
             raise ShuttingDown("the server is shutting down")
 
     async def start(self) -> None:

@@ -43,7 +43,7 @@ CHUNK = 2**16
 LINGER_S = 1.0  # for a body to end after its answer
 TAIL = 1024  # bytes in which the closing boundary, of at most 70, must stand
 _EXTENDED_NAME = re.compile(rb"""filename\*\s*=\s*"?([\w-]+)'[\w-]*'([^;"\s]+)""", re.IGNORECASE)
-_RAW_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg")
+RAW_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg")
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,16 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
         UnsupportedMedia: the body is neither multipart nor of an audio type, or is compressed.
         MalformedBody, TooManyFiles, InvalidFields: a multipart body is at fault.
     """
-    _check_coding(request)
     limited = _limited(request, settings)
-    media_type = _media_type(request)
-    if media_type == "multipart/form-data":
+    kind = media_type(request)
+    if kind == "multipart/form-data":
         with _told_if_full():
             form = await _form(limited, settings)
         try:
             yield _sorted(form)
         finally:
             _close(form)
-    elif is_raw(request):
+    elif kind.startswith(RAW_TYPES):
         with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
             body = UploadFile(cast(BinaryIO, spool), size=0)
             with _told_if_full():
@@ -91,7 +90,7 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
             yield Intake((body,), ())
     else:
         raise UnsupportedMedia(
-            f"{media_type!r} holds no audio: send multipart/form-data with a "
+            f"{kind!r} holds no audio: send multipart/form-data with a "
             "file, or the audio itself as audio/* or application/octet-stream"
         )
 
@@ -108,12 +107,11 @@ async def receive_json(
     Raises:
         As `receive`.
     """
-    most = settings.max_json_bytes if most is None else most
-    _check_coding(request)
-    if not is_json(request):
+    limited = _limited(request, settings, settings.max_json_bytes if most is None else most)
+    if media_type(request) != "application/json":
         raise UnsupportedMedia("send JSON as application/json")
     with SpooledTemporaryFile(max_size=IN_MEMORY) as spool, _told_if_full():
-        async for chunk in _limited(request, settings, most).stream():
+        async for chunk in limited.stream():
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
         yield cast(BinaryIO, spool)
@@ -160,11 +158,11 @@ async def arriving(
         request, settings: as for `receive`.
         stop: cancelled by what `receive` raises, and by a client that goes away at any time.
     """
-    _check_coding(request)
+    limited = _limited(request, settings)
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
         arrived = asyncio.Event()
-        pump = asyncio.create_task(_pump(request, settings, writing, stop, arrived))
+        pump = asyncio.create_task(_pump(limited, request, writing, stop, arrived))
         try:
             yield UploadFile(pipe)
             # A connection that closes while its client still sends may lose the answer.
@@ -177,9 +175,8 @@ async def arriving(
 
 
 async def _pump(
-    request: Request, settings: Settings, writing: int, stop: Cancellation, arrived: asyncio.Event
+    limited: Request, request: Request, writing: int, stop: Cancellation, arrived: asyncio.Event
 ) -> None:
-    limited = _limited(request, settings)
     pipe = _Pipe(writing)
     try:
         async for chunk in limited.stream():
@@ -249,23 +246,19 @@ class _Pipe:
                 self.abort()
 
 
-def is_json(request: Request) -> bool:
-    """Whether the body is JSON."""
-    return _media_type(request) == "application/json"
-
-
-def is_raw(request: Request) -> bool:
-    """Whether the body is the audio itself."""
-    return _media_type(request).startswith(_RAW_TYPES)
-
-
-def _media_type(request: Request) -> str:
+def media_type(request: Request) -> str:
+    """What the body is said to be, in small letters; one of `RAW_TYPES` is the audio itself."""
     given = request.headers.get("Content-Type", "application/octet-stream")
     return given.partition(";")[0].strip().lower()
 
 
 def _limited(request: Request, settings: Settings, most: int | None = None) -> Request:
     """The same request, its body counted and timed while it arrives; a form must be whole."""
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):  # which nothing here undoes
+        raise UnsupportedMedia(
+            f"Content-Encoding {coding[:40]!r} is not undone here: send the body as it is"
+        )
     most = settings.max_body_bytes if most is None else most
     closing, tail = _closing_boundary(request), bytearray()
     declared = request.headers.get("Content-Length", "0")
@@ -345,15 +338,6 @@ def _with_plain_name(disposition: bytes) -> bytes:
     plain = "".join(c if c.isprintable() else " " for c in name)
     quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
     return disposition + f'; filename="{quoted}"'.encode()
-
-
-def _check_coding(request: Request) -> None:
-    """Raises UnsupportedMedia for a body that is compressed on its way, which none here undoes."""
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in ("", "identity"):
-        raise UnsupportedMedia(
-            f"Content-Encoding {coding[:40]!r} is not undone here: send the body as it is"
-        )
 
 
 def _closing_boundary(request: Request) -> bytes | None:

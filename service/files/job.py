@@ -29,6 +29,7 @@ from vad.segments import Segment, Segments
 
 if TYPE_CHECKING:
     from service.state import Service
+    from service.tracing import Tracing
 
 
 FRAMES_A_SECOND = 1000 / HOP_MS
@@ -90,6 +91,7 @@ class FileJob:
     Attributes:
         id: of the answer.
         name: of the file.
+        keeps_probabilities: whether the answer has them.
     """
 
     def __init__(
@@ -106,17 +108,13 @@ class FileJob:
         self._service = service
         self._file = upload.file
         self._fields = fields
+        self.keeps_probabilities = "probabilities" in fields.include
         self._cancellation = cancellation
         self._overhear = overhear
         self._left = left or Left(service.settings.max_probabilities)
         self._seconds = 0.0
         self._began = time()
         self._parent = None if service.tracing is None else service.tracing.here()
-
-    @property
-    def keeps_probabilities(self) -> bool:
-        """Whether the answer has them."""
-        return "probabilities" in self._fields.include
 
     def _open(self, stack: ExitStack) -> Analysis:
         """Decodes the beginning."""
@@ -126,9 +124,16 @@ class FileJob:
         self._decoder = stack.enter_context(decoding)
         if self._decoder.info.channels > settings.max_channels:
             raise UnsupportedAudio(f"a file may have {settings.max_channels} channels")
+        heard: Decoder = self._decoder
+        if self._overhear is not None:
+            heard = Overheard(heard, self._overhear(heard.info))
+        if self.keeps_probabilities:
+            channels = heard.info.channels if fields.channels == "separate" else 1
+            per_sample = channels * FRAMES_A_SECOND / heard.info.sample_rate
+            heard = Overheard(heard, lambda x: self._left.spend(math.ceil(len(x) * per_sample)))
         self._analysis = stack.enter_context(
             self._service.detector_for(self._cancellation, fields.model).analyse(
-                AudioReader(self._source(), self.name),
+                AudioReader(heard, self.name),
                 segmentation=fields.segmentation(),
                 channels=fields.channels,
                 probabilities=self.keeps_probabilities,
@@ -141,17 +146,6 @@ class FileJob:
         """Samples of each channel, where that is known or estimated once it is open."""
         return self._decoder.length
 
-    def _source(self) -> Decoder:
-        source: Decoder = self._decoder
-        if self._overhear is not None:
-            source = Overheard(source, self._overhear(source.info))
-        return Overheard(source, self._spend(source.info)) if self.keeps_probabilities else source
-
-    def _spend(self, info: SourceInfo) -> Callable[[Samples], object]:
-        channels = info.channels if self._fields.channels == "separate" else 1
-        per_sample = channels * FRAMES_A_SECOND / info.sample_rate
-        return lambda block: self._left.spend(math.ceil(len(block) * per_sample))
-
     def _result(self) -> Segments:
         result, metrics = self._analysis.result, self._service.metrics
         metrics.audio_seconds.labels(kind="file").inc(result.duration)
@@ -161,15 +155,13 @@ class FileJob:
         if result.duration:
             factor = self._seconds / result.duration
             metrics.real_time_factor.labels(kind="file").observe(factor)
-        self._trace(result)
+        if self._service.tracing is not None:
+            self._trace(self._service.tracing, result)
         return result
 
-    def _trace(self, result: Segments) -> None:
+    def _trace(self, tracing: Tracing, result: Segments) -> None:
         """Spans of the file and its parts, which in truth take turns, a second of audio each."""
-        tracing, decode = self._service.tracing, self._decoder.seconds
-        if tracing is None:
-            return
-        info = self._decoder.info
+        info, decode = self._decoder.info, self._decoder.seconds
         about = {"audio_s": result.duration, "container": info.container, "codec": info.codec}
         took = time() - self._began
         self._parent = tracing.span("file", self._began, took, self._parent, **about)

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import ClientGone
 from service.fields import FileFields, ResponseFormat, parse_text
-from service.files.body import arriving, is_json, is_raw, receive, watched
+from service.files.body import RAW_TYPES, arriving, media_type, receive, watched
 from service.files.feed import Feed
 from service.files.job import FileJob, Left, dumps
 from service.files.workers import Cancellation, Workers
@@ -49,13 +49,15 @@ async def detect(request: Request) -> Response:
     service.check_ready()
     query = request.query_params.multi_items()
     service.files.check_room()
-    if is_json(request):
+    kind = media_type(request)
+    if kind == "application/json":
         return await detect_floats(request, service)
     early = parse_text(FileFields, query)  # a mistake here need not wait for the upload
     accept = ", ".join(request.headers.getlist("Accept"))
     stop = Cancellation()
     async with AsyncExitStack() as stack:
-        if is_raw(request) and choose_format(early.response_format, accept) == "ndjson":
+        raw = kind.startswith(RAW_TYPES)
+        if raw and choose_format(early.response_format, accept) == "ndjson":
             early.check(service.models.names)
             if (place := service.live_bodies.take()) is not None:
                 stack.callback(service.live_bodies.give_back, place)

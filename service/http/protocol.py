@@ -72,8 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_head()
-        self._forget_stall()
+        self._forget()
         self._unread.clear()
         super().connection_lost(exc)
 
@@ -116,10 +115,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     # A request's head.
 
-    def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
-        super().on_message_begin()
-
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MAX_HEADERS:
             self._refused = True
@@ -128,7 +123,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._forget_head()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         self._allowance.spend(1)
         super().on_headers_complete()
 
@@ -157,17 +154,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self.waits:
             self.transport.close()
 
-    def _forget_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
     def handle_websocket_upgrade(self) -> None:
         sockets = sum(not isinstance(other, HttpProtocol) for other in self.connections)
         if sockets >= self._most_sockets:
             return self._refuse(503)
-        self._forget_head()
-        self._forget_stall()
+        self._forget()
         super().handle_websocket_upgrade()
 
     # Its answer.
@@ -198,6 +189,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch(before, left - 1)
         else:
             self.transport.abort()
+
+    def _forget(self) -> None:
+        """Nothing more is awaited."""
+        for timer in (self._head_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        self._head_timer = self._stall_timer = None
 
     def _forget_stall(self) -> None:
         if self._stall_timer is not None:

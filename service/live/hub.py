@@ -83,6 +83,9 @@ class Hub:
         metrics: of the app.
         executor: where turns run; None is the event loop.
         tracing: told of each turn, where traces are asked for.
+
+    Attributes:
+        late_at: when a turn last came late, by `monotonic`; minus infinity once one is in time.
     """
 
     def __init__(
@@ -99,12 +102,7 @@ class Hub:
         self._due = self._next = 0.0
         self._between = asyncio.Event()  # no turn is under way
         self._between.set()
-        self._late_at = self._answer_at = -math.inf
-
-    @property
-    def late_at(self) -> float:
-        """When a turn last came late, by `monotonic`; minus infinity once one is in time."""
-        return self._late_at
+        self.late_at = self._answer_at = -math.inf
 
     def wake(self, member: Member) -> None:
         """Something waits there; it takes part in the next turn."""
@@ -130,7 +128,7 @@ class Hub:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        self._late_at = monotonic() if now > self._due + TICK_S else -math.inf
+        self.late_at = monotonic() if now > self._due + TICK_S else -math.inf
         self._timer, self._next = None, now + TICK_S
         members, self._ready = list(self._ready), {}
         self._metrics.queue_depth.set(len(members))

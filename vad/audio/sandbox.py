@@ -97,6 +97,7 @@ class DecoderProcess:
         memory_bytes: the same.
         connection: to it.
         idle: whether it waits for a request.
+        pid: its number.
     """
 
     def __init__(self, memory_bytes: int | None = None, niceness: int = 0) -> None:
@@ -119,10 +120,7 @@ class DecoderProcess:
                 start_new_session=True,  # Ctrl-C is for the parent
                 env=_environment(),
             )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self.pid = self._process.pid
 
     @property
     def alive(self) -> bool:
