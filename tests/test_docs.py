@@ -18,7 +18,7 @@ from typing import get_args
 import pytest
 
 from service.live.messages import OMITTED, ServerMessage
-from service.live.protocol import COMMANDS
+from service.live.session import COMMANDS
 from service.metrics import Metrics
 from service.problems import PROBLEMS
 from service.settings import Settings

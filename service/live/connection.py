@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 import structlog
 from fastapi import WebSocket, WebSocketDisconnect
@@ -25,12 +25,11 @@ from starlette.types import Message
 
 from service.errors import StreamIdle, StreamStalled, StreamTooLong, TooManyMessages
 from service.live.hub import Pushes
-from service.live.ledger import Ledger
-from service.live.protocol import StreamLimits
+from service.live.protocol import LiveSession, MessageT, StreamLimits
 from service.live.websockets import SHORT_CUT, Receiver
 from service.metrics import StreamMeter
 from service.security import address, check_host, check_origin
-from vad.events import SpeechEvent, StopReason, as_dict
+from vad.events import StopReason, as_dict
 from vad.inference.engine import EMPTY, Frames
 
 if TYPE_CHECKING:
@@ -46,88 +45,7 @@ BURST_S = 2.0  # what a client may send at once beside audio, in seconds of its 
 IN_FLIGHT_S = 0.05  # for what a client has sent already to be read
 FAREWELL_S = 1.0  # what a client gets to take the last messages of a stream that is stuck
 
-MessageT = TypeVar("MessageT")
 Call = Callable[[], list[MessageT]]
-
-
-class LiveSession(Protocol[MessageT]):
-    """A live stream's protocol, without I/O; its messages are of type `MessageT`.
-
-    Attributes:
-        close_code: for the WebSocket, once the session runs no more.
-        reason: what ended it; None while it runs.
-        failure: the unforeseen exception that ended it, for the log.
-        ledger: what was reported so far.
-        takes_audio: whether binary frames are audio.
-    """
-
-    close_code: int
-    reason: StopReason | None
-    failure: BaseException | None
-    ledger: Ledger
-    takes_audio: bool
-
-    @property
-    def channels(self) -> int:
-        """Each takes a place among streams; told once it is open."""
-        ...
-
-    @property
-    def audio_ms(self) -> int:
-        """How much audio was received so far."""
-        ...
-
-    @property
-    def running(self) -> bool:
-        """Whether it takes messages."""
-        ...
-
-    def open(self, query: Iterable[tuple[str, str]]) -> list[MessageT]:
-        """The connection is made, with parameters in its URL."""
-        ...
-
-    def receive_text(self, text: str) -> list[MessageT]:
-        """A text frame, behind all audio that came before it."""
-        ...
-
-    def receive_bytes(self, data: bytes) -> list[MessageT]:
-        """A binary frame, which runs the network here and now."""
-        ...
-
-    def audio_in(self, text: str) -> bytes | None:
-        """The audio that a text frame is; None if it is anything else."""
-        ...
-
-    # Audio in two halves, between which others share the network: see `vad.Stream`.
-
-    @property
-    def bytes_per_second(self) -> int:
-        """How many bytes a second of incoming audio has."""
-        ...
-
-    def feed(self, data: bytes) -> Pushes:
-        """For the network: of each channel its signal, and its audio, [samples] at 16 kHz.
-
-        Raises:
-            Exception: for `refuse`.
-        """
-        ...
-
-    def take(self, probabilities: Sequence[Frames]) -> list[MessageT]:
-        """What came of each."""
-        ...
-
-    def refuse(self, exc: Exception) -> list[MessageT]:
-        """What an exception means here, which may be the end."""
-        ...
-
-    def fail(self, exc: BaseException) -> list[MessageT]:
-        """Something other than the client ends the stream: shutdown, a limit, a fault."""
-        ...
-
-    def closed(self, reason: StopReason) -> list[SpeechEvent]:
-        """The connection is gone. Returns events that the client was not told."""
-        ...
 
 
 class Connection(ABC, Generic[MessageT]):

@@ -1,14 +1,7 @@
-"""A live stream's protocol, without I/O: client messages in, server messages out.
-
-Its states are drawn in `service.live.protocol`. Whatever ends a stream, each `speech_started` that
-was reported gets exactly one `speech_stopped` or `speech_discarded`: from the detector's stream
-if it still can, else from the ledger. `closed()` returns those that no one can be told any
-more, for the log.
-"""
+"""The service's own protocol of live streams: client messages in, server messages out."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
@@ -34,7 +27,6 @@ from service.fields import (
     parse_text,
 )
 from service.live.hub import Pushes
-from service.live.ledger import Ledger
 from service.live.messages import (
     ServerMessage,
     SessionClosed,
@@ -43,85 +35,47 @@ from service.live.messages import (
     decode,
     error_of,
 )
-from service.live.protocol import (
-    ALLOWED,
-    COMMANDS,
-    NORMAL_CLOSURE,
-    RECOVERABLE,
-    State,
-    StreamLimits,
-)
-from service.problems import INTERNAL, problem_type
+from service.live.protocol import LiveSession, State, StreamLimits
 from vad import Detector, Stream
 from vad.analytics import analytics_of_spans
 from vad.audio.pcm import Deinterleaver, sample_bytes
 from vad.config import Segmentation
-from vad.events import Event, SpeechEvent, StopReason
+from vad.errors import ParameterError
+from vad.events import Event, StopReason
 from vad.inference.engine import Frames
 
 __all__ = ["State", "StreamLimits", "StreamSession"]
-_OVER = (State.DRAINING, State.CLOSED)
+COMMANDS = frozenset({"auth", "session.update", "flush", "reset", "keepalive", "end"})
+# Mistakes in one message that leave the stream as it was; all others end it.
+RECOVERABLE = (ParameterError, InvalidFields, UnknownMessage, NotAllowed)
 _NOT_YET_OPEN = (State.CONNECTING, State.AUTH)
 _STREAM_PARAMS = ("encoding", "sample_rate", "channels", "probabilities")
 _OF_URL = frozenset({"channels", "include"})  # places were taken for the former
 
 
-class StreamSession:
-    """One stream; not thread-safe: one call at a time.
-
-    Args:
-        detector: makes the stream that finds the speech.
-        limits: enforced here, but for idleness, which needs a clock.
-        session_id: told to the client.
-        clock: seconds, from any start; audio may be only so far ahead of it.
+class StreamSession(LiveSession[ServerMessage]):
+    """One stream, whose states `service.live.protocol` draws; messages that its state does not
+    allow get an `Error`.
 
     Attributes:
-        state: where it is; messages that it does not allow get an `Error`.
         key: number of the key that a client gave in `auth`.
-        close_code: for the WebSocket, once draining.
-        reason: what ended it; None while it runs.
-        failure: the unforeseen exception that ended it, for the log.
-        bytes_per_second: of audio as it comes.
-        ledger: what was reported so far.
     """
 
-    takes_audio = True
+    bytes_per_second = 0
 
-    def __init__(
-        self,
-        detector: Detector,
-        limits: StreamLimits,
-        session_id: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.state = State.CONNECTING
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.key: int | None = None
-        self.close_code = NORMAL_CLOSURE
-        self.reason: StopReason | None = None
-        self.failure: BaseException | None = None
-        self.ledger = Ledger()
-        self._detector = detector
-        self._limits = limits
-        self._session_id = session_id
-        self._clock = clock
         self._authenticate: Callable[[str], int] | None = None
-        self._opened_at = 0.0
         self._fields = StreamFields()
         self._segmentation = Segmentation()
         self._streams: list[Stream] = []  # one a channel
         self._split: Callable[[bytes], list[bytes]] | None = None  # of several channels
         self._bytes = 0
-        self.bytes_per_second = 0
-        self._full = False  # it may have no more audio
 
     def use(self, detector: Detector) -> None:
         """Another model, before the stream is opened."""
         self._detector = detector
-
-    @property
-    def running(self) -> bool:
-        """Whether it takes messages."""
-        return self.state in (State.OPEN, State.STREAMING)
 
     def challenge(self, authenticate: Callable[[str], int]) -> list[ServerMessage]:
         """The client has yet to give its key, in its first message.
@@ -134,37 +88,23 @@ class StreamSession:
         return []
 
     def open(self, query: Iterable[tuple[str, str]]) -> list[ServerMessage]:
-        """The connection is made, with parameters in its URL."""
         return self._guarded(lambda: self._opened(parse_text(StreamFields, query)))
 
     def receive_bytes(self, data: bytes) -> list[ServerMessage]:
-        """A binary frame, audio: `feed`, the network, and `take`."""
         return self._guarded(lambda: self._audio(data))
 
     def receive_text(self, text: str) -> list[ServerMessage]:
-        """A text frame: a JSON object."""
         return self._guarded(lambda: self._command(text))
-
-    def audio_in(self, text: str) -> bytes | None:
-        """No text frame is audio here."""
-        return None
 
     @property
     def audio_ms(self) -> int:
-        """How much audio was received so far."""
         return self._streams[0].received_ms if self._streams else 0
 
     @property
     def channels(self) -> int:
-        """How many it has, once it is open."""
         return self._fields.channels
 
     def feed(self, data: bytes) -> Pushes:
-        """For the network: of each channel its signal, and its audio; the other half is `take`.
-
-        Raises:
-            Exception: for `refuse`.
-        """
         if self.state is not State.STREAMING:
             self._begin()
         lead = self._limits.max_stream_lead_s
@@ -178,7 +118,6 @@ class StreamSession:
         return [(s.signal, s.feed(part)) for s, part in zip(self._streams, parts, strict=True)]
 
     def take(self, probabilities: Sequence[Frames]) -> list[ServerMessage]:
-        """What came of the audio."""
         out: list[ServerMessage] = []
         for channel, stream in enumerate(self._streams):
             if events := stream.take(probabilities[channel]):
@@ -189,32 +128,16 @@ class StreamSession:
         return out
 
     def refuse(self, exc: Exception) -> list[ServerMessage]:
-        """What an exception means here: a mistake that is told, or the end."""
         if self.state in _NOT_YET_OPEN or not isinstance(exc, RECOVERABLE):
             return self.fail(exc)
         return [error_of(exc, fatal=False)]
 
     def fail(self, exc: BaseException) -> list[ServerMessage]:
-        """Something other than the client's `end` ends the stream: shutdown, a limit, a fault."""
-        if self.state in _OVER:
+        if self._over:
             return []
-        kind = problem_type(exc)
-        self.close_code = kind.close_code
-        self.failure = exc if kind is INTERNAL else None
         was_open = self.running
-        out: list[ServerMessage] = [*self._final(kind.stop_reason)]
-        out.append(error_of(exc, fatal=True))
+        out: list[ServerMessage] = [*self._failed(exc), error_of(exc, fatal=True)]
         return [*out, self._summary()] if was_open else out
-
-    def closed(self, reason: StopReason = "disconnect") -> list[SpeechEvent]:
-        """The connection is gone.
-
-        Returns:
-            Events that the client was not told, if it went before the stream's end.
-        """
-        events = [] if self.state in _OVER else self._final(reason)
-        self.state = State.CLOSED
-        return [event for event in events if isinstance(event, SpeechEvent)]
 
     def _guarded(self, handle: Callable[[], list[ServerMessage]]) -> list[ServerMessage]:
         try:
@@ -223,7 +146,7 @@ class StreamSession:
             return self.refuse(exc)
 
     def _allow(self, kind: str) -> None:
-        if kind in ALLOWED[self.state]:
+        if self.state is State.AUTH if kind == "auth" else self.running:
             return
         if self.state is State.AUTH:
             raise Unauthorised('send a key first: {"type": "auth", "token": "…"}')
@@ -349,13 +272,11 @@ class StreamSession:
             events = [replace(event, channel=channel) for event in events]
         return self.ledger.enter(events)
 
-    def _final(self, reason: StopReason) -> list[Event]:
-        """Ends every open segment, whatever state the detector is in."""
+    def _finished(self, reason: StopReason) -> list[Event]:
         events: list[Event] = []
         for channel, stream in enumerate(self._streams):
             try:
                 events += self._booked(channel, stream.finish(reason))
             except Exception as exc:
                 self.failure = self.failure or exc
-        self.state, self.reason = State.DRAINING, reason
-        return events + self.ledger.settle(self.audio_ms, reason)
+        return events

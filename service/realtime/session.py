@@ -15,7 +15,6 @@ returns those that no one can be told any more, for the log.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,9 +26,7 @@ from service.errors import (
     UnsupportedFrame,
 )
 from service.live.hub import Pushes
-from service.live.ledger import Ledger
-from service.live.protocol import NORMAL_CLOSURE, State, StreamLimits
-from service.problems import INTERNAL, problem_type
+from service.live.protocol import LiveSession, State
 from service.realtime.config import Config, described, updated
 from service.realtime.items import Narrator
 from service.realtime.messages import (
@@ -44,55 +41,28 @@ from service.realtime.messages import (
     validated,
 )
 from service.realtime.turns import InputBuffer, Turns
-from vad import Detector, Segmentation
-from vad.events import Event, SpeechEvent, StopReason
+from vad import Segmentation
+from vad.events import Event, StopReason
 from vad.inference.engine import Frames
 
-_OVER = (State.DRAINING, State.CLOSED)
 MIN_COMMIT_MS = 100  # what OpenAI's own server asks for
 QUERY = frozenset({"model"})
 APPEND = "input_audio_buffer.append"
 HEAD = 256  # characters in which an event with audio says so, or else takes the long way
 
 
-class RealtimeSession:
-    """One session; not thread-safe: one call at a time.
-
-    Args:
-        detector: makes the streams that find the speech.
-        limits: enforced here, but for idleness.
-        session_id: told to the client; ids of events and items derive from it.
-        clock: seconds, from any start; audio may be only so far ahead of it.
-
-    Attributes:
-        state, close_code, reason, failure, audio_ms, ledger: as of `service.live.session`.
-    """
+class RealtimeSession(LiveSession[ServerEvent]):
+    """One session; the ids of its events and items derive from its own."""
 
     takes_audio = False
-    channels = 1
 
-    def __init__(
-        self,
-        detector: Detector,
-        limits: StreamLimits,
-        session_id: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.state = State.CONNECTING
-        self.close_code = NORMAL_CLOSURE
-        self.reason: StopReason | None = None
-        self.failure: BaseException | None = None
-        self.audio_ms = 0
-        self.ledger = Ledger()
-        self._detector, self._limits = detector, limits
-        self._session_id = session_id
-        self._clock, self._opened_at = clock, 0.0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._buffer = InputBuffer(Config().format)
-        self._narrator = Narrator(session_id, self._buffer)
+        self._narrator = Narrator(self._session_id, self._buffer)
         self._config = Config()
         self._turns: Turns | None = None
         self._segments = 0
-        self._full = False  # it may have no more audio
         self._append_id: str | None = None  # of the last event with audio
         self._serve: Mapping[str, Callable[[Mapping[str, Any]], list[ServerEvent]]] = {
             "session.update": self._update,
@@ -102,12 +72,11 @@ class RealtimeSession:
         }
 
     @property
-    def running(self) -> bool:
-        """Whether it takes messages."""
-        return self.state is State.OPEN
+    def audio_ms(self) -> int:
+        return self._buffer.end_ms
 
     def open(self, query: Iterable[tuple[str, str]]) -> list[ServerEvent]:
-        """The connection is made; any model may be asked for, the loaded one is told."""
+        """Any model may be asked for; the loaded one is told."""
         for name, _ in query:
             if name not in QUERY:
                 return self.fail(
@@ -121,7 +90,6 @@ class RealtimeSession:
         return self.fail(UnsupportedFrame("audio is sent as input_audio_buffer.append, in base64"))
 
     def receive_text(self, text: str) -> list[ServerEvent]:
-        """A text frame: an event."""
         event_id: str | None = None
         try:
             if len(text.encode(errors="replace")) > self._limits.max_event_bytes:
@@ -150,28 +118,19 @@ class RealtimeSession:
 
     @property
     def bytes_per_second(self) -> int:
-        """How many bytes a second of incoming audio has."""
         return self._buffer.format.sample_rate * self._buffer.format.sample_bytes
 
     def feed(self, data: bytes) -> Pushes:
-        """For the network: the signal, and its audio; none where no turns are asked for.
-
-        The other half is `take`.
-
-        Raises:
-            Exception: for `refuse`.
-        """
+        """None where no turns are asked for."""
         room = self._buffer.room(self._limits.max_stream_s)
         if self._config.turn_detection is not None and self._turns is None:
             self._turns = self._begin(self._config.turn_detection.segmentation())
         samples = self._buffer.append(data[:room])
-        self.audio_ms = self._buffer.end_ms
         self._full = len(data) > room
         self._check_lead()
         return [] if self._turns is None else [(self._turns.signal, self._turns.feed(samples))]
 
     def take(self, probabilities: Sequence[Frames]) -> list[ServerEvent]:
-        """What came of the audio."""
         out: list[ServerEvent] = []
         if self._turns is not None:
             [values] = probabilities
@@ -182,30 +141,14 @@ class RealtimeSession:
         return out
 
     def refuse(self, exc: Exception) -> list[ServerEvent]:
-        """What an exception means here: a mistake that is told, or the end."""
         if isinstance(exc, EventRefused):
             return [self._narrator.error(exc, self._append_id)]
         return self.fail(exc, self._append_id)
 
     def fail(self, exc: BaseException, event_id: str | None = None) -> list[ServerEvent]:
-        """Something other than the client's wish ends the session."""
-        if self.state in _OVER:
+        if self._over:
             return []
-        kind = problem_type(exc)
-        self.close_code = kind.close_code
-        self.failure = exc if kind is INTERNAL else None
-        last = self._narrator.speech(self._final(kind.stop_reason))
-        return [*last, self._narrator.error(exc, event_id)]
-
-    def closed(self, reason: StopReason = "disconnect") -> list[SpeechEvent]:
-        """The connection is gone.
-
-        Returns:
-            Events that the client was not told.
-        """
-        events = [] if self.state in _OVER else self._final(reason)
-        self.state = State.CLOSED
-        return [event for event in events if isinstance(event, SpeechEvent)]
+        return [*self._narrator.speech(self._failed(exc)), self._narrator.error(exc, event_id)]
 
     # What clients ask for.
 
@@ -287,12 +230,9 @@ class RealtimeSession:
         self._segments = turns.next_id
         return events
 
-    def _final(self, reason: StopReason) -> list[Event]:
-        """Ends what is open, whatever state the detector is in; returns it booked."""
-        events: list[Event] = []
+    def _finished(self, reason: StopReason) -> list[Event]:
         try:
-            events = self.ledger.enter(self._finish_turns(reason))
+            return self.ledger.enter(self._finish_turns(reason))
         except Exception as exc:
             self.failure = self.failure or exc
-        self.state, self.reason = State.DRAINING, reason
-        return events + self.ledger.settle(self.audio_ms, reason)
+            return []

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from service.fields import SEGMENTATION_NAMES, FileFields
 from service.live.messages import ServerMessage
-from service.live.protocol import COMMANDS
+from service.live.session import COMMANDS
 from vad import ParameterError, Segmentation
 from vad.formats import MEDIA_TYPES
 
