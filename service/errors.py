@@ -124,6 +124,10 @@ class JobsOff(ServiceError):
     """The server keeps no jobs."""
 
 
+class JobsBusy(ServiceError):
+    """Another process keeps the file of jobs from being used."""
+
+
 class UnknownJob(ServiceError):
     """No job of that id."""
 

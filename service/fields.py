@@ -269,18 +269,34 @@ def _validate(model: type[FieldsT], values: Mapping[str, Any], *, strict: bool) 
         return model.model_validate(values, strict=strict)
     except ValidationError as exc:
         # A union or list complains once a member: one message a field is enough.
-        named = {_blamed(error): _message(model, error) for error in exc.errors()}
+        named: dict[str, str] = {}
+        for error in exc.errors():
+            where, name = _blamed(model, error)
+            named[name] = _message(where, error)
         told = islice(named.items(), TOLD)
         raise InvalidFields(*(FieldError(name[:LONGEST], why) for name, why in told)) from None
 
 
-def _blamed(error: ErrorDetails) -> str:
-    """The field at fault; none where a name is no text at all, such as half a surrogate pair."""
-    return str(error["loc"][0]) if error["loc"] else ""
+def _blamed(model: type[BaseModel], error: ErrorDetails) -> tuple[type[BaseModel], str]:
+    """The model of the field at fault, and its name: `a.b` of a field within another.
+
+    Of a name that is no text at all, such as half a surrogate pair, there is none.
+    """
+    names: list[str] = []
+    for part in error["loc"]:
+        names.append(str(part))
+        field = model.model_fields.get(names[-1])
+        inner = None if field is None else field.annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        if len(names) < len(error["loc"]):
+            model = inner
+    return model, ".".join(names)
 
 
-def _message(model: type[SegmentationFields], error: ErrorDetails) -> str:
+def _message(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] != "extra_forbidden":
         return error["msg"]
     known = ", ".join(sorted(model.model_fields))
-    return model.hints.get(_blamed(error), f"unknown; known are {known}")
+    hints: Mapping[str, str] = getattr(model, "hints", {})
+    return hints.get(str(error["loc"][-1]), f"unknown; known are {known}")

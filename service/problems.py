@@ -93,6 +93,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     service.UnsupportedMedia: ProblemType("unsupported-media", 415, "Unsupported media type"),
     service.NotAcceptable: ProblemType("not-acceptable", 406, "No acceptable answer"),
     service.JobsOff: ProblemType("jobs-off", 404, "Jobs are off on this server"),
+    service.JobsBusy: ProblemType("jobs-busy", 503, "Jobs can't be kept now", 1013, 1),
     service.UnknownJob: ProblemType("job-not-found", 404, "No such job"),
     service.TooManyJobs: ProblemType("too-many-jobs", 503, "Too many jobs", 1013, 60),
     service.KeyJobsTaken: ProblemType(

@@ -26,6 +26,7 @@ from service import logs
 from service.allowance import Allowance
 from service.app import create_app
 from service.http.protocol import REQUESTS_A_TURN, HttpProtocol
+from service.jobs.runner import check_folder
 from service.live.protocol import StreamLimits
 from service.live.websockets import FRAMES_A_TURN, WebSocketProtocol
 from service.security import hide_environment, warn_if_open
@@ -164,6 +165,7 @@ def serve(**overrides: Any) -> None:
     logs.configure(settings)
     logs.configure_stdlib(settings)
     warn_if_open(settings)
+    check_folder(settings)
     if settings.workers == 1:
         # Loaded here rather than by the lifespan, where a failure would come out as a traceback.
         server = create_server(settings, load(settings))

@@ -278,8 +278,10 @@ class Settings(BaseSettings):
         default=None,
         description="whsec_ and base64, with which callbacks are signed; without it there are none",
     )
-    job_workers: int = Field(default=2, ge=1, description="jobs under way at the same time")
-    job_fetch_s: float = Field(default=600, gt=0, description="for a recording to be fetched")
+    job_workers: int = Field(default=2, ge=1, description="jobs worked through at the same time")
+    job_fetch_s: float = Field(
+        default=600, gt=0, description="for a recording to be fetched, all tries together"
+    )
     job_keep_s: float = Field(default=24 * HOUR, gt=0, description="of a job after its end")
     max_jobs: int = Field(
         default=10_000, ge=1, description="that are kept, ended ones too; nine tenths by one client"

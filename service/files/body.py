@@ -74,7 +74,7 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
     limited = _limited(request, settings)
     kind = media_type(request)
     if kind == "multipart/form-data":
-        with _told_if_full():
+        with told_if_full():
             form = await _form(limited, settings)
         try:
             yield _sorted(form)
@@ -83,7 +83,7 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Intake]
     elif kind.startswith(RAW_TYPES):
         with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
             body = UploadFile(cast(BinaryIO, spool), size=0)
-            with _told_if_full():
+            with told_if_full():
                 async for chunk in limited.stream():
                     await body.write(chunk)
                 await body.seek(0)
@@ -110,7 +110,7 @@ async def receive_json(
     limited = _limited(request, settings, settings.max_json_bytes if most is None else most)
     if media_type(request) != "application/json":
         raise UnsupportedMedia("send JSON as application/json")
-    with SpooledTemporaryFile(max_size=IN_MEMORY) as spool, _told_if_full():
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as spool, told_if_full():
         async for chunk in limited.stream():
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
@@ -139,7 +139,8 @@ async def watched(request: Request, stop: Cancellation) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _told_if_full() -> Iterator[None]:
+def told_if_full() -> Iterator[None]:
+    """Within this, a full disk is `StorageFull`."""
     try:
         yield
     except OSError as exc:

@@ -2,6 +2,9 @@
 
     POST ──▶ store ──▶ fetch ──▶ file like any other ──▶ store ──▶ callback, until it is delivered
 
+Clients have turns at each arrow, and none has all places at a time: who answers slowly keeps up
+nobody's jobs but its own client's.
+
 Of all processes that share a folder one does this at a time: whoever holds its lock, which the
 kernel takes from a process that dies. Whoever gets the lock finds what was cut off.
 """
@@ -12,9 +15,11 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -29,22 +34,25 @@ from service.errors import (
     ClientGone,
     FieldError,
     InvalidFields,
+    JobsBusy,
     JobsOff,
     ShuttingDown,
     StorageFull,
     UrlRefused,
 )
 from service.fields import JobFields, RecordingFields
-from service.files.body import IN_MEMORY
+from service.files.body import IN_MEMORY, told_if_full
 from service.files.job import FileJob, dumps
 from service.files.workers import Cancellation, Workers
 from service.jobs import callbacks
 from service.jobs.outside import Outside
 from service.jobs.sources import Sources
 from service.jobs.store import Job, JobStore
+from service.jobs.turns import Turns
 from service.limits import Places
 from service.problems import INTERNAL, detail, field_errors, problem_type
-from service.settings import signing_key
+from service.settings import Settings, signing_key
+from vad.errors import ParameterError
 
 if TYPE_CHECKING:
     from service.state import Service
@@ -52,9 +60,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 POLL_S = 1.0  # for what other processes have put into the store, or deleted from it
+BUSY_S, RETRY_S = 1.0, 0.02  # while another process writes to it: in all, and between two tries
 EXPIRE_S = 60.0
+FETCHES = 16  # of recordings, until their work begins, at the same time; or four for each worker
 CALLBACKS = 16  # under way at the same time
+SHARES = 4  # one client may have so much of either: a quarter
 STOP_S = 2.0  # for what is under way to end
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is being done for a job."""
+
+    job: Job
+    task: asyncio.Task[None]
+
+
+UnderWay = dict[str, _Task]  # by the job's id
 
 
 class Jobs:
@@ -76,8 +98,11 @@ class Jobs:
         self._sources = Sources(settings, self._outside, self._buckets)
         secret = settings.job_secret
         self._key = None if secret is None else signing_key(secret.get_secret_value())
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._telling: dict[str, asyncio.Task[None]] = {}
+        self._fetches = max(FETCHES, 4 * settings.job_workers)
+        self._turns = Turns(settings.job_workers)
+        self._running: UnderWay = {}
+        self._fetching: set[str] = set()  # of these, whose work has not begun
+        self._telling: UnderWay = {}
         self._news = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -120,7 +145,8 @@ class Jobs:
         """A new job, once it is on disk.
 
         Raises:
-            TooManyJobs, StorageFull, JobsOff: as `JobStore.add`.
+            TooManyJobs, KeyJobsTaken, StorageFull: as `JobStore.add`.
+            JobsOff, JobsBusy: there is no store, or another process has it.
         """
         request = fields.model_dump(exclude_unset=True)
         callback = request.pop("callback_url", None)
@@ -135,18 +161,38 @@ class Jobs:
     async def delete(self, id: str) -> None:
         """Forgets a job, and stops it; UnknownJob if there is none of that id."""
         await self._kept(partial(self.store.delete, id))
-        if (task := self._running.get(id)) is not None:
-            task.cancel()
+        if id in self._running:
+            self._running[id].task.cancel()
 
     async def _kept(self, call: Callable[[], T]) -> T:
-        """A call of the store's, which may wait for the disk."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, call)
-        except (OSError, sqlite3.OperationalError) as exc:
-            # What the system says of a file names its folder, which is nobody else's business.
-            why = exc.strerror if isinstance(exc, OSError) else exc
-            raise StorageFull(f"jobs can't be kept: {why}") from None
+        """A call of the store's, which may wait for the disk.
+
+        Raises:
+            JobsBusy: another process has written to it all the while.
+            StorageFull: it can't be read or written.
+        """
+        loop, began = asyncio.get_running_loop(), time.monotonic()
+        while True:
+            try:
+                return await loop.run_in_executor(self._threads, call)
+            except (OSError, sqlite3.OperationalError) as exc:
+                if _is_busy(exc):
+                    if time.monotonic() < began + BUSY_S:
+                        await asyncio.sleep(RETRY_S)
+                        continue
+                    raise JobsBusy("another process keeps the file of jobs locked") from None
+                # What the system says of a file names its folder, which is nobody else's business.
+                why = exc.strerror if isinstance(exc, OSError) else exc
+                raise StorageFull(f"jobs can't be kept: {why}") from None
+
+    async def _kept_at_last(self, call: Callable[[], T]) -> T:
+        """The same for what has been done already, so that it must be kept: it waits."""
+        while True:
+            try:
+                return await self._kept(call)
+            except (JobsBusy, StorageFull) as exc:
+                log.error("job_unsaved", why=str(exc))
+                await asyncio.sleep(POLL_S)
 
     # Their life.
 
@@ -154,13 +200,11 @@ class Jobs:
         """Opens the folder, and begins to work.
 
         Raises:
-            OSError, sqlite3.Error: the folder can't be used.
+            ParameterError: the folder can't be used.
         """
-        settings = self._settings
-        if settings.jobs_dir is None:
+        if self._settings.jobs_dir is None:
             return
-        self._store = JobStore(settings.jobs_dir, settings.max_jobs, settings.max_jobs_bytes)
-        self._places = Places(1, settings.jobs_dir / "runner.lock")
+        self._store, self._places = opened(self._settings)
         self._loop_task = asyncio.create_task(self._work())
 
     async def close(self) -> None:
@@ -170,14 +214,19 @@ class Jobs:
         again.
         """
         if self._loop_task is not None:
-            stopped = [self._loop_task, *self._running.values()]
+            cut_off = [*self._running]
+            stopped = [self._loop_task, *(each.task for each in self._running.values())]
             for task in stopped:
                 task.cancel()
-            _, late = await asyncio.wait([*stopped, *self._telling.values()], timeout=STOP_S)
+            telling = [each.task for each in self._telling.values()]
+            _, late = await asyncio.wait([*stopped, *telling], timeout=STOP_S)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=STOP_S)
+            for id in cut_off:
+                with suppress(JobsBusy, StorageFull):  # then it counts as lost in a crash
+                    await self._kept(partial(self.store.put_back, id))
         await self._buckets.close(ShuttingDown("the server is shutting down"), STOP_S)
         if self._places is not None and self._place is not None:
             self._places.give_back(self._place)
@@ -196,7 +245,10 @@ class Jobs:
                     if time.monotonic() > expired + EXPIRE_S:
                         expired = time.monotonic()
                         await self._kept(partial(self.store.expire, self._settings.job_keep_s))
-            except Exception as exc:  # such as a full disk: it may pass
+            except (JobsBusy, StorageFull) as exc:  # it may pass
+                log.error("jobs_stuck", why=str(exc))
+                await asyncio.sleep(POLL_S)
+            except Exception as exc:
                 log.error("jobs_stuck", exc_info=exc)
                 await asyncio.sleep(POLL_S)
             with suppress(TimeoutError):
@@ -214,60 +266,59 @@ class Jobs:
         return self._place is not None
 
     async def _begin(self) -> None:
-        while len(self._running) < self._settings.job_workers:
-            job = await self._kept(self.store.claim)
+        share = self._fetches // SHARES
+        # What is suspected is alone: it comes before all else, and nothing beside it.
+        while len(self._fetching) < self._fetches and not any(
+            each.job.suspected for each in self._running.values()
+        ):
+            busy = _clients(each for id, each in self._running.items() if id in self._fetching)
+            job = await self._kept(partial(self.store.claim, busy, share))
             if job is None:
                 return
-            self._running[job.id] = self._task(self._running, job.id, self._run(job))
+            self._fetching.add(job.id)
+            self._task(self._running, job, self._run(job))
 
     async def _tell(self) -> None:
         room = CALLBACKS - len(self._telling)
         if room and self._key is not None:
-            for job in await self._kept(partial(self.store.due, room, [*self._telling])):
-                self._telling[job.id] = self._task(self._telling, job.id, self._call(job))
+            busy, share = _clients(self._telling.values()), CALLBACKS // SHARES
+            due = partial(self.store.due, room, [*self._telling], busy, share)
+            for job in await self._kept(due):
+                self._task(self._telling, job, self._call(job))
 
     async def _stop_deleted(self) -> None:
         if ids := [*self._running]:
             living = await self._kept(partial(self.store.living, ids))
             for id in set(ids) - living:
                 if id in self._running:
-                    self._running[id].cancel()
+                    self._running[id].task.cancel()
 
-    def _task(
-        self, tasks: dict[str, asyncio.Task[None]], id: str, work: Coroutine[Any, Any, None]
-    ) -> asyncio.Task[None]:
+    def _task(self, where: UnderWay, job: Job, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
+        where[job.id] = _Task(job, task)
 
         def done(task: asyncio.Task[None]) -> None:
-            tasks.pop(id, None)
+            del where[job.id]
+            if where is self._running:
+                self._fetching.discard(job.id)
             self._news.set()
             if not task.cancelled() and (exc := task.exception()) is not None:
-                log.error("job_stuck", job_id=id, exc_info=exc)
+                log.error("job_stuck", job_id=job.id, exc_info=exc)
 
         task.add_done_callback(done)
-        return task
 
     # One job.
 
     async def _run(self, job: Job) -> None:
-        log.info("job_started", job_id=job.id, tries=job.tries)
+        log.info("job_started", job_id=job.id)
         try:
             result, problem = await self._answer(job), None
-        except asyncio.CancelledError:
-            await asyncio.shield(self._kept(partial(self.store.put_back, job.id)))
-            raise
         except (ShuttingDown, ClientGone):
-            await self._kept(partial(self.store.put_back, job.id))
+            await self._kept_at_last(partial(self.store.put_back, job.id))
             return
         except Exception as exc:
             result, problem = None, self._problem(job, exc)
-        while True:
-            try:
-                await self._kept(partial(self.store.finish, job.id, result, problem))
-                break
-            except StorageFull as exc:  # it may pass, and the work is done
-                log.error("job_unsaved", job_id=job.id, why=str(exc))
-                await asyncio.sleep(POLL_S)
+        await self._kept_at_last(partial(self.store.finish, job.id, result, problem))
         status = "succeeded" if problem is None else "failed"
         self._service.metrics.jobs.labels(status=status).inc()
         log.info("job_ended", job_id=job.id, status=status)
@@ -277,16 +328,20 @@ class Jobs:
         url = asked.pop("source")["url"]
         fields = RecordingFields.model_validate(asked)
         fields.check(self._service.models.names)
-        with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
+        with told_if_full(), SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
             into = cast(BinaryIO, spool)
             await self._sources.fetch(url, into)
             into.seek(0)
-            stop = Cancellation()
-            name = PurePosixPath(unquote(urlsplit(url).path)).name
-            file = FileJob(self._service, UploadFile(into, filename=name), fields, stop)
-            large = self._service.large_answers if file.keeps_probabilities else nullcontext()
-            async with large:
-                return await self._service.files.run(stop, lambda: dumps(file.answer()))
+            async with self._turns.of(job.client):
+                self._fetching.discard(job.id)
+                self._news.set()
+                await self._kept_at_last(partial(self.store.work, job.id))
+                stop = Cancellation()
+                name = PurePosixPath(unquote(urlsplit(url).path)).name
+                file = FileJob(self._service, UploadFile(into, filename=name), fields, stop)
+                large = self._service.large_answers if file.keeps_probabilities else nullcontext()
+                async with large:
+                    return await self._service.files.run(stop, lambda: dumps(file.answer()))
 
     def _problem(self, job: Job, exc: Exception) -> dict[str, Any]:
         kind = problem_type(exc)
@@ -314,14 +369,52 @@ class Jobs:
         if outcome == "failed" and job.callback_tries < len(callbacks.WAITS_S):
             again = callbacks.WAITS_S[job.callback_tries]
         told = partial(self.store.told, job.id, delivered=outcome == "delivered", again_s=again)
-        await self._kept(told)
+        await self._kept_at_last(told)
+
+
+def opened(settings: Settings) -> tuple[JobStore, Places]:
+    """What the folder of jobs keeps: they, and the lock of who works through them.
+
+    Raises:
+        ParameterError: the folder can't be used.
+    """
+    folder = settings.jobs_dir
+    assert folder is not None
+    try:
+        store = JobStore(folder, settings.max_jobs, settings.max_jobs_bytes)
+        try:
+            return store, Places(1, folder / "runner.lock")
+        except BaseException:
+            store.close()
+            raise
+    except (OSError, sqlite3.Error) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise ParameterError("VAD_JOBS_DIR", f"jobs can't be kept in {folder}: {why}") from None
+
+
+def check_folder(settings: Settings) -> None:
+    """Raises ParameterError where jobs are to be kept in a folder that can't be used."""
+    if settings.jobs_dir is not None:
+        store, _ = opened(settings)
+        store.close()
+
+
+def _clients(tasks: Iterable[_Task]) -> Counter[str]:
+    """How many of them each client has."""
+    return Counter(each.job.client for each in tasks)
+
+
+def _is_busy(exc: Exception) -> bool:
+    code = getattr(exc, "sqlite_errorcode", None)
+    # The lower byte is the primary code: https://www.sqlite.org/rescode.html
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def text_of(job: Job) -> str:
     """A job as JSON: a `schemas.JobModel`."""
     values: dict[str, Any] = {
         "id": job.id,
-        "status": job.status,
+        "status": "running" if job.status in ("fetching", "working") else job.status,
         "source": job.request["source"],
         "created": _clock(job.created),
         "started": _clock(job.started),

@@ -59,17 +59,21 @@ class Sources:
             BodyTooLarge: it has too many bytes.
         """
         self.check(url)
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._tried(url, into)
+        except TimeoutError:
+            why = f"it took longer than {self._patience_s:g} s to fetch"
+            raise HostUnavailable(why, passing=False) from None
+
+    async def _tried(self, url: str, into: BinaryIO) -> None:
         for wait in (*WAITS_S, None):
             try:
-                async with asyncio.timeout(self._patience_s):
-                    return await (
-                        self._from_bucket(url, into)
-                        if url.startswith(S3)
-                        else self._from_host(url, into)
-                    )
-            except TimeoutError:
-                why = f"it took longer than {self._patience_s:g} s to fetch"
-                raise HostUnavailable(why, passing=False) from None
+                return await (
+                    self._from_bucket(url, into)
+                    if url.startswith(S3)
+                    else self._from_host(url, into)
+                )
             except HostUnavailable as exc:
                 if wait is None or not exc.passing:
                     raise
@@ -84,7 +88,9 @@ class Sources:
             async with self._outside.request("GET", target, headers) as response:
                 if response.status in _REDIRECTS:
                     told = {name.lower(): value for name, value in response.headers}
-                    location = told.get(b"location", b"").decode("latin-1")
+                    if not (location := told.get(b"location", b"").decode("latin-1")):
+                        why = f"{target.host} redirects (status {response.status}) to no Location"
+                        raise HostUnavailable(why, passing=False)
                     target = self._outside.redirected(target, location)
                     continue
                 if response.status != 200:

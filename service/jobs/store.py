@@ -1,12 +1,13 @@
 """Where jobs are kept: one SQLite file, which several processes of one machine may share.
 
-    queued ── claim() ──▶ running ── finish() ──▶ succeeded or failed ── expire() ──▶ (gone)
-      ▲                      │                          │
-      └─── put_back(), ──────┘                          └─ its callback: due ──▶ delivered, failed
-           recover()
+    queued ─ claim() ─▶ fetching ─ work() ─▶ working ─ finish() ─▶ succeeded or failed ─▶ (gone)
+      ▲                    │                    │                        │         expire()
+      └──── put_back(), ───┴────────────────────┘                        └─ its callback: due
+            recover()                                                       ─▶ delivered, failed
     delete() at any time: (gone)
 
-What a method has returned is on disk: a process may be killed between any two of them.
+What a method has returned is on disk: a process may be killed between any two of them. Clients
+have turns: what begins next is of the one for whom the least is under way.
 """
 
 from __future__ import annotations
@@ -18,22 +19,23 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from service.errors import KeyJobsTaken, StorageFull, TooManyJobs, UnknownJob
 
-Status = Literal["queued", "running", "succeeded", "failed"]
-BUSY_S = 10.0  # what another process's transaction may take
-TRIES = 3  # of a job that was cut off, such as by a kill; then it has failed
+Status = Literal["queued", "fetching", "working", "succeeded", "failed"]
+BUSY_S = 10.0  # what other processes that open the file may take
+CRASHES = 3  # of the process, with one job alone at work; then that has failed
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     client TEXT NOT NULL,
     status TEXT NOT NULL,
-    tries INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    suspected INTEGER NOT NULL DEFAULT 0,
     request TEXT NOT NULL,
     created REAL NOT NULL,
     started REAL,
@@ -45,7 +47,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     callback_tries INTEGER NOT NULL DEFAULT 0,
     callback_due REAL
 );
-CREATE INDEX IF NOT EXISTS by_status ON jobs (status, number);
+CREATE INDEX IF NOT EXISTS by_status ON jobs (status, suspected, client, number);
 CREATE INDEX IF NOT EXISTS by_client ON jobs (client);
 CREATE INDEX IF NOT EXISTS by_finished ON jobs (finished);
 CREATE INDEX IF NOT EXISTS by_due ON jobs (callback_due) WHERE callback_status = 'due';
@@ -58,8 +60,9 @@ class Job:
 
     Attributes:
         id: told to the client.
+        client: whose it is.
         status: where it is.
-        tries: how often it was begun.
+        suspected: whether it was at work, with others, when the process died.
         request: what was asked for.
         created, started, finished: seconds since 1970.
         result: a `schemas.Detection`, as JSON.
@@ -70,8 +73,9 @@ class Job:
     """
 
     id: str
+    client: str
     status: Status
-    tries: int
+    suspected: bool
     request: Mapping[str, Any]
     created: float
     started: float | None
@@ -83,10 +87,10 @@ class Job:
     callback_tries: int
 
 
-_COLUMNS = (
-    "id, status, tries, request, created, started, finished, result, problem, callback, "
-    "callback_status, callback_tries"
-)
+_COLUMNS = ", ".join(field.name for field in fields(Job))
+# Of a row's client, among the numbers of a JSON object.
+_BUSY = "COALESCE((SELECT value FROM json_each(?) WHERE key = client), 0)"
+_NOBODY: Mapping[str, int] = {}
 
 
 class JobStore:
@@ -113,11 +117,18 @@ class JobStore:
             isolation_level=None,
             check_same_thread=False,
         )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # nothing that was promised is lost
-        with self._transaction():
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")  # nothing that was promised is lost
+            with self._transaction():
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+            self._db.execute(f"SELECT {_COLUMNS} FROM jobs LIMIT 0")  # it is one of this version's
+            # From here on whoever calls may wait, and others' calls need not wait behind it.
+            self._db.execute("PRAGMA busy_timeout = 0")
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -130,10 +141,11 @@ class JobStore:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite ends it for some failures, such as a full disk
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def add(self, request: Mapping[str, Any], callback: str | None, client: str) -> Job:
         """A new job.
@@ -187,16 +199,33 @@ class JobStore:
             rows = self._db.execute(f"SELECT id FROM jobs WHERE id IN ({marks})", ids).fetchall()
         return {id for (id,) in rows}
 
-    def claim(self) -> Job | None:
-        """The job that has waited longest, which is running from now on."""
+    def claim(self, busy: Mapping[str, int] = _NOBODY, share: int = 1) -> Job | None:
+        """The job whose turn it is, whose recording is being fetched from now on.
+
+        What is suspected comes before all else.
+
+        Args:
+            busy: how many are being fetched for each client.
+            share: how many may be.
+        """
         with self._transaction() as db:
             row = db.execute(
-                "UPDATE jobs SET status = 'running', started = ?, tries = tries + 1"
-                " WHERE number = (SELECT number FROM jobs WHERE status = 'queued'"
-                f" ORDER BY number LIMIT 1) RETURNING {_COLUMNS}",
-                [time.time()],
+                "UPDATE jobs SET status = 'fetching', started = ?"
+                " WHERE number = (SELECT number FROM ("
+                f" SELECT MIN(number) AS number, suspected, {_BUSY} AS busy FROM jobs"
+                " WHERE status = 'queued' GROUP BY suspected, client)"
+                " WHERE busy < ? ORDER BY suspected DESC, busy, number LIMIT 1)"
+                f" RETURNING {_COLUMNS}",
+                [time.time(), json.dumps(busy), share],
             ).fetchone()
         return None if row is None else _job(row)
+
+    def work(self, id: str) -> None:
+        """A job's recording is there. Nothing if the job was deleted."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE jobs SET status = 'working' WHERE id = ? AND status = 'fetching'", [id]
+            )
 
     def finish(self, id: str, result: str | None, problem: Mapping[str, Any] | None) -> None:
         """A job has ended; from now on its callback is due. Nothing if it was deleted."""
@@ -212,7 +241,7 @@ class JobStore:
         db.execute(
             "UPDATE jobs SET status = ?, finished = ?, result = ?, problem = ?,"
             " callback_status = CASE WHEN callback IS NULL THEN NULL ELSE 'due' END,"
-            " callback_due = ? WHERE id = ? AND status = 'running'",
+            " callback_due = ? WHERE id = ? AND status IN ('fetching', 'working')",
             [
                 "failed" if problem is not None else "succeeded",
                 now,
@@ -227,38 +256,58 @@ class JobStore:
         """A job was cut off in good order, such as by a shutdown: it is queued again."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE jobs SET status = 'queued', started = NULL, tries = tries - 1"
-                " WHERE id = ? AND status = 'running'",
+                "UPDATE jobs SET status = 'queued', started = NULL"
+                " WHERE id = ? AND status IN ('fetching', 'working')",
                 [id],
             )
 
     def recover(self) -> int:
         """Queues what a process was at that is no more; for the only one that runs jobs.
 
-        A job that was cut off too often has failed: it may be what kills the process.
+        One of the jobs at work may be what killed it, or if there was none, of those being
+        fetched. Of several, each will be tried alone; one that was alone in too many crashes has
+        failed.
 
         Returns:
-            How many jobs were running.
+            How many jobs were under way.
         """
         with self._transaction() as db:
-            rows = db.execute("SELECT id, tries FROM jobs WHERE status = 'running'").fetchall()
-            for id, tries in rows:
-                if tries >= TRIES:
+            rows = db.execute(
+                "SELECT id, status, crashes FROM jobs WHERE status IN ('fetching', 'working')"
+            ).fetchall()
+            at_work = [row for row in rows if row[1] == "working"]
+            blamed = {id: crashes for id, _, crashes in at_work or rows}
+            for id, _, crashes in rows:
+                alone = len(blamed) == 1 and id in blamed
+                if alone and crashes + 1 >= CRASHES:
                     self._end(db, id, None, _ABANDONED)
                 else:
                     db.execute(
-                        "UPDATE jobs SET status = 'queued', started = NULL WHERE id = ?", [id]
+                        "UPDATE jobs SET status = 'queued', started = NULL, crashes = crashes + ?,"
+                        " suspected = suspected OR ? WHERE id = ?",
+                        [alone, id in blamed, id],
                     )
         return len(rows)
 
-    def due(self, limit: int, but: Sequence[str]) -> list[Job]:
-        """Jobs whose end is to be told now, some at most, without those that are being told."""
+    def due(
+        self, limit: int, but: Sequence[str], busy: Mapping[str, int] = _NOBODY, share: int = 1
+    ) -> list[Job]:
+        """Jobs whose end is to be told now, some at most.
+
+        Args:
+            limit: how many at most.
+            but: those that are being told.
+            busy: how many of these each client has.
+            share: how many one may have.
+        """
         marks = ", ".join("?" * len(but))
         with self._lock:
             rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM jobs WHERE callback_status = 'due' AND callback_due <= ?"
-                f" AND id NOT IN ({marks}) ORDER BY callback_due LIMIT ?",
-                [time.time(), *but, limit],
+                f"SELECT {_COLUMNS} FROM (SELECT *, {_BUSY} + ROW_NUMBER()"
+                " OVER (PARTITION BY client ORDER BY callback_due) AS turn FROM jobs"
+                " WHERE callback_status = 'due' AND callback_due <= ?"
+                f" AND id NOT IN ({marks})) WHERE turn <= ? ORDER BY turn, callback_due LIMIT ?",
+                [json.dumps(busy), time.time(), *but, share, limit],
             ).fetchall()
         return [_job(row) for row in rows]
 
@@ -305,21 +354,14 @@ _ABANDONED = {
     "type": "urn:problem-type:convad:internal",
     "title": "The server failed",
     "status": 500,
-    "detail": f"the server went down {TRIES} times while it worked on this job",
+    "detail": f"the server went down {CRASHES} times while it worked on this job alone",
 }
 
 
 def _job(row: Sequence[Any]) -> Job:
-    id, status, tries, request, created, started, finished, result, problem, *callback = row
-    return Job(
-        id,
-        status,
-        tries,
-        json.loads(request),
-        created,
-        started,
-        finished,
-        result,
-        None if problem is None else json.loads(problem),
-        *callback,
-    )
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values["request"] = json.loads(values["request"])
+    values["suspected"] = bool(values["suspected"])
+    if values["problem"] is not None:
+        values["problem"] = json.loads(values["problem"])
+    return Job(**values)

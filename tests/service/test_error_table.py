@@ -161,8 +161,8 @@ ELSEWHERE = {
     "storage-full",  # test_file_limits
     "too-many-streams",  # test_streams
     "client-gone",  # test_server
-    "jobs-off", "job-not-found", "too-many-jobs", "too-many-jobs-of-client",  # test_jobs
-    "url-refused", "host-unavailable",  # test_jobs
+    "jobs-off", "jobs-busy", "job-not-found", "too-many-jobs", "url-refused",  # test_jobs
+    "too-many-jobs-of-client", "host-unavailable",  # test_jobs
     "unsupported-frame",  # test_telephone
 }  # fmt: skip
 HERE = {*REQUESTS, *STREAMS, "internal", "not-ready", "shutting-down", "body-too-slow"}

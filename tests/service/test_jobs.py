@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import re
@@ -24,12 +25,15 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from service import Settings, create_app
+from service import Settings, create_app, serve
 from service.errors import KeyJobsTaken, TooManyJobs, UnknownJob, UrlRefused
 from service.http.schemas import JobModel
-from service.jobs import callbacks, sources
+from service.jobs import callbacks, runner, sources
 from service.jobs.outside import Outside, is_public
-from service.jobs.store import TRIES, JobStore
+from service.jobs.runner import CALLBACKS, FETCHES, SHARES
+from service.jobs.store import CRASHES, JobStore
+from service.jobs.turns import Turns
+from vad.errors import ParameterError
 
 from .conftest import PATIENCE_S, SPEECH_WAV, EnergyDetector, check_problem, until
 
@@ -61,7 +65,8 @@ class Host:
                 host.gets.append(self.path)
                 if self.path in host.redirects:
                     self.send_response(302)
-                    self.send_header("Location", host.redirects[self.path])
+                    if location := host.redirects[self.path]:
+                        self.send_header("Location", location)
                     self.end_headers()
                 elif self.path.startswith("/status/"):
                     self.send_response(int(self.path.rpartition("/")[2]))
@@ -222,6 +227,85 @@ def test_a_callback_that_hangs_keeps_nobody_else(
     assert ended(client, hanging)["callback"]["status"] == "due"
 
 
+# Several clients, each with a key.
+
+ONE, OTHER = ({"Authorization": f"Bearer {name}"} for name in ("key-one", "key-other"))
+
+
+@pytest.fixture
+def keyed(settings: dict[str, Any]) -> None:
+    settings["api_keys"] = "key-one,key-other"
+
+
+def post_as(client: TestClient, key: dict[str, str], url: str, **more: Any) -> str:
+    answer = client.post("/v1/jobs", json={"source": {"url": url}, **more}, headers=key)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.usefixtures("keyed")
+def test_slow_sources_of_one_client_keep_up_nobody_else(client: TestClient, host: Host) -> None:
+    slow = [post_as(client, ONE, f"{host.url}/slow") for _ in range(3 * FETCHES)]
+    client.headers.update(OTHER)
+    quick = [post(client, f"{host.url}/a.wav") for _ in range(3)]
+    for id in quick:
+        assert ended(client, id)["status"] == "succeeded"
+    # They have a share, and the rest waits.
+    assert host.gets.count("/slow") == FETCHES // SHARES
+    assert client.get(f"/v1/jobs/{slow[0]}").json()["status"] == "running"
+    assert client.get(f"/v1/jobs/{slow[-1]}").json()["status"] == "queued"
+    host.held.set()
+    for id in slow:
+        assert ended(client, id)["status"] == "succeeded"
+
+
+@pytest.mark.usefixtures("keyed")
+def test_callbacks_of_one_client_that_hang_keep_up_nobody_else(
+    client: TestClient, host: Host
+) -> None:
+    hangs = f"{host.url}/hangs"
+    ids = [post_as(client, ONE, f"{host.url}/a", callback_url=hangs) for _ in range(2 * CALLBACKS)]
+    until(lambda: len(host.posts) == CALLBACKS // SHARES)
+    client.headers.update(OTHER)
+    quick = [post(client, f"{host.url}/a", callback_url=f"{host.url}/done") for _ in range(3)]
+    for id in quick:
+        assert ended(client, id, told=True)["callback"]["status"] == "delivered"
+    assert len(host.posts) == CALLBACKS // SHARES + len(quick)
+    host.held.set()
+    for id in ids:
+        assert ended(client, id, told=True)["callback"]["status"] == "delivered"
+
+
+def test_turns_are_the_clients() -> None:
+    """A second client's work comes next, however much of the first one's waits."""
+    began: list[str] = []
+
+    async def work(turns: Turns, name: str, end: asyncio.Event) -> None:
+        async with turns.of(name[0]):
+            began.append(name)
+            await end.wait()
+
+    async def all_of_them() -> None:
+        turns, ends = Turns(2), {}
+        tasks = {}
+        for name in ("a1", "a2", "a3", "a4", "b1", "b2", "c1"):
+            ends[name] = asyncio.Event()
+            tasks[name] = asyncio.create_task(work(turns, name, ends[name]))
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert began == ["a1", "a2"]
+        tasks["a3"].cancel()  # who waits may go, and who has a place
+        tasks["a1"].cancel()
+        await asyncio.wait([tasks["a1"], tasks["a3"]])
+        for name in ("b1", "c1", "b2", "a2", "a4"):
+            ends[name].set()
+            await tasks[name]
+        assert began == ["a1", "a2", "b1", "c1", "b2", "a4"]
+
+    asyncio.run(asyncio.wait_for(all_of_them(), PATIENCE_S))
+
+
 def test_a_failure_is_told_too(client: TestClient, host: Host) -> None:
     id = post(client, f"{host.url}/status/404", callback_url=f"{host.url}/done")
     job = ended(client, id, told=True)
@@ -245,7 +329,8 @@ def test_what_may_pass_is_tried_again(client: TestClient, host: Host) -> None:
     [
         ({}, "source"),
         ({"source": "http://x"}, "source"),
-        ({"source": {}}, "source"),
+        ({"source": {}}, "source.url"),
+        ({"source": {"url": "http://files.example.org/", "threshold": 0.6}}, "source.threshold"),
         ({"source": {"url": "file:///etc/passwd"}}, "source.url"),
         ({"source": {"url": "/etc/passwd"}}, "source.url"),
         ({"source": {"url": "ftp://files.example.org/a"}}, "source.url"),
@@ -260,7 +345,7 @@ def test_what_may_pass_is_tried_again(client: TestClient, host: Host) -> None:
         ({"source": {"url": "http://127.0.0.1/"}}, "source.url"),
         ({"source": {"url": "http://[::1]/"}}, "source.url"),
         ({"source": {"url": "http://localhost/"}}, "source.url"),
-        ({"source": {"url": "http://" + "a" * 5000}}, "source"),
+        ({"source": {"url": "http://" + "a" * 5000}}, "source.url"),
         ({"source": {"url": "s3://calls/a.wav"}}, "source.url"),
         ({"source": {"url": "s3://["}}, "source.url"),
         ({"source": {"url": "http://files.example.org/"}, "thresh": 1}, "thresh"),
@@ -297,7 +382,6 @@ def test_what_is_no_request(client: TestClient, text: str) -> None:
         "gopher://localhost/",
         "/round",
         "http://[",
-        "",
     ],
 )
 def test_redirects_lead_nowhere_else(client: TestClient, host: Host, location: str) -> None:
@@ -305,6 +389,14 @@ def test_redirects_lead_nowhere_else(client: TestClient, host: Host, location: s
     job = ended(client, post(client, f"{host.url}/round"))
     assert job["problem"]["type"].endswith(":url-refused")
     assert len(host.gets) <= 6
+
+
+def test_a_redirect_to_nowhere_says_so(client: TestClient, host: Host) -> None:
+    host.redirects = {"/round": ""}
+    problem = ended(client, post(client, f"{host.url}/round"))["problem"]
+    assert problem["type"].endswith(":host-unavailable")
+    assert problem["detail"] == "localhost redirects (status 302) to no Location"
+    assert host.gets == ["/round"]
 
 
 def test_redirects_are_followed_where_they_may_lead(client: TestClient, host: Host) -> None:
@@ -482,6 +574,27 @@ def test_a_fetch_has_its_time(settings: dict[str, Any], host: Host) -> None:
     assert "0.2 s" in job["problem"]["detail"]
 
 
+def test_all_tries_of_a_fetch_have_one_time(
+    settings: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "WAITS_S", (0.0, PATIENCE_S))
+    with TestClient(create_app(Settings(**settings, job_fetch_s=0.5), EnergyDetector())) as client:
+        job = ended(client, post(client, f"{host.url}/status/503"))
+    assert "0.5 s" in job["problem"]["detail"]
+    assert len(host.gets) == 2
+
+
+def test_a_disk_that_is_full_of_a_recording_is_told(
+    client: TestClient, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sources.Sources, "fetch", full)
+    job = ended(client, post(client, f"{host.url}/a.wav"))
+    assert job["problem"]["type"].endswith(":storage-full")
+
+
 def test_the_methods_of_a_job_are_told(client: TestClient) -> None:
     assert client.patch("/v1/jobs/job_1").headers["Allow"] == "DELETE, GET"
     assert client.patch("/v1/jobs").headers["Allow"] == "POST"
@@ -593,16 +706,97 @@ def test_jobs_are_claimed_in_order_and_once(store: JobStore, tmp_path: Path) -> 
 
 def test_a_job_that_kills_its_server_is_given_up(store: JobStore) -> None:
     id = store.add(REQUEST, "http://files.example.org/done", "one").id
-    for tries in range(1, TRIES + 1):
-        job = store.claim()
-        assert job is not None
-        assert job.tries == tries
+    for _ in range(CRASHES):
+        assert store.get(id).status == "queued"
+        assert store.claim() is not None
+        store.work(id)
         assert store.recover() == 1
     job = store.get(id)
     assert (job.status, job.callback_status) == ("failed", "due")
     assert store.claim() is None
     assert [each.id for each in store.due(9, [])] == [id]
     assert store.due(9, [id]) == []
+
+
+def test_the_one_that_crashes_fails_and_none_beside_it(store: JobStore) -> None:
+    """Of four jobs in the same crash each is tried alone, which shows whose fault it was."""
+    ids = [store.add(REQUEST, None, client).id for client in "abcd"]
+    guilty = ids[2]
+    for job in (store.claim(), store.claim(), store.claim()):
+        assert job is not None
+        assert not job.suspected
+        store.work(job.id)
+    fetched = store.claim()
+    assert fetched is not None
+    assert store.recover() == 4
+    later = store.add(REQUEST, None, "e").id
+    order, crashes = [], 0
+    while job := store.claim():
+        order.append(job.id)
+        assert job.suspected == (job.id in ids[:3])
+        store.work(job.id)
+        if job.id == guilty:
+            crashes += 1
+            store.recover()
+        else:
+            store.finish(job.id, "{}", None)
+    assert {id: store.get(id).status for id in ids} == {
+        id: "failed" if id == guilty else "succeeded" for id in ids
+    }
+    assert crashes == CRASHES
+    # What was only being fetched is not suspected, and new jobs wait for those who are.
+    assert order == [ids[0], ids[1], *[guilty] * CRASHES, fetched.id, later]
+
+
+def test_what_crashes_while_it_is_fetched_is_given_up_too(store: JobStore) -> None:
+    guilty, other = (store.add(REQUEST, None, client).id for client in "ab")
+    while store.claim():
+        pass
+    store.recover()
+    crashes = 0
+    while job := store.claim():
+        if job.id == other:
+            store.work(job.id)
+            store.finish(job.id, "{}", None)
+        else:
+            crashes += 1
+            store.recover()
+    assert (store.get(guilty).status, store.get(other).status) == ("failed", "succeeded")
+    assert crashes == CRASHES
+
+
+def test_what_is_suspected_is_alone(settings: dict[str, Any], host: Host) -> None:
+    store = JobStore(settings["jobs_dir"], 20, 2**30)
+    slow = {"source": {"url": f"{host.url}/slow"}}
+    ids = [store.add(slow, None, client).id for client in "abc"]
+    for _ in range(2):
+        job = store.claim()
+        assert job is not None
+        store.work(job.id)
+    store.close()  # as by a kill
+    with TestClient(create_app(Settings(**settings), EnergyDetector())) as client:
+        until(lambda: bool(host.gets))
+        found = [client.get(f"/v1/jobs/{id}").json()["status"] for id in ids]
+        assert found == ["running", "queued", "queued"]
+        host.held.set()
+        for id in ids:
+            assert ended(client, id)["status"] == "succeeded"
+
+
+def test_clients_have_turns(store: JobStore) -> None:
+    many = [store.add(REQUEST, "http://x", "one").id for _ in range(9)]
+    few = [store.add(REQUEST, "http://x", "other").id for _ in range(2)]
+    order: list[str] = []
+    busy: dict[str, int] = {}
+    while job := store.claim(busy, 4):
+        order.append(job.id)
+        busy[job.client] = busy.get(job.client, 0) + 1
+    assert order == [many[0], few[0], many[1], few[1], many[2], many[3]]
+    for id in order:
+        store.finish(id, "{}", None)
+    due = store.due(9, [many[0]], {"one": 1}, 3)
+    assert [job.id for job in due] == [few[0], many[1], few[1], many[2]]
+    assert [job.id for job in store.due(2, [], {}, 3)] == [many[0], few[0]]
 
 
 def test_what_ended_long_ago_is_forgotten_once_it_was_told(store: JobStore) -> None:
@@ -653,6 +847,68 @@ def test_a_disk_that_was_full_for_a_while_costs_no_job(
     body = {"source": {"url": f"{host.url}/a.wav"}}
     found = check_problem(client.post("/v1/jobs", json=body), 507, "storage-full")
     assert found.detail == "jobs can't be kept: No space left on device"
+
+
+def test_while_somebody_has_the_store_it_can_be_read_and_nothing_is_lost(
+    settings: dict[str, Any], client: TestClient, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BUSY_S", 0.1)
+    monkeypatch.setattr(runner, "POLL_S", 0.05)
+    id = post(client, f"{host.url}/slow", callback_url=f"{host.url}/done")
+    until(lambda: bool(host.gets))
+    other = sqlite3.connect(settings["jobs_dir"] / "jobs.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    answer = client.post("/v1/jobs", json={"source": {"url": f"{host.url}/a"}})
+    check_problem(answer, 503, "jobs-busy")
+    assert answer.headers["Retry-After"] == "1"
+    check_problem(client.delete(f"/v1/jobs/{id}"), 503, "jobs-busy")
+    host.held.set()
+    assert client.get(f"/v1/jobs/{id}").json()["status"] == "running"
+    other.execute("ROLLBACK")
+    assert ended(client, id, told=True)["callback"]["tries"] == 1
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("ROLLBACK")
+    other.close()
+    assert len(host.posts) == 1
+
+
+def spoilt(folder: Path, how: str) -> Path:
+    """A folder that can't be used."""
+    if how == "it is a file":
+        folder.touch()
+    elif how == "it lies in a file":
+        folder.touch()
+        return folder / "jobs"
+    else:
+        folder.mkdir()
+        if how == "no database":
+            (folder / "jobs.sqlite3").write_text("something else, of some length" * 100)
+        elif how == "another database":
+            with sqlite3.connect(folder / "jobs.sqlite3") as db:
+                db.execute("CREATE TABLE jobs (id TEXT, status TEXT)")
+            db.close()
+        else:
+            (folder / "runner.lock").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("it is a file", "File exists"),
+        ("it lies in a file", "Not a directory"),
+        ("no database", "file is not a database"),
+        ("another database", "no such column"),
+        ("a folder in its lock's place", "Is a directory"),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_folder_that_can_t_be_used_is_told_before_anything_starts(
+    tmp_path: Path, how: str, why: str, workers: int
+) -> None:
+    folder = spoilt(tmp_path / "x", how)
+    with pytest.raises(ParameterError, match=f"VAD_JOBS_DIR: jobs can't be kept in .*{why}"):
+        serve(jobs_dir=folder, port=0, workers=workers)
 
 
 def test_only_the_service_may_read_its_jobs(tmp_path: Path) -> None:
