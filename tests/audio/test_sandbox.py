@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,10 @@ def test_a_crash_costs_that_file_alone(data_dir: Path, at: str) -> None:
 
 def test_two_files_at_a_time(sandbox: Sandbox, data_dir: Path) -> None:
     with sandbox.open(data_dir / "speech.wav") as one, sandbox.open(data_dir / "speech.mp3") as two:
-        pairs = list(zip(one.blocks(), two.blocks(), strict=True))
-    assert len(pairs) == 25
+        pairs = list(zip_longest(one.blocks(), two.blocks()))
+    for i, name in enumerate(["speech.wav", "speech.mp3"]):
+        found = np.concatenate([pair[i] for pair in pairs if pair[i] is not None])
+        assert np.array_equal(found, whole(open_audio(data_dir / name)))
 
 
 @posix

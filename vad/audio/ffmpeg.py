@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import PurePath
 from typing import Any, BinaryIO, cast
 
@@ -72,6 +72,9 @@ _MAY_BE_ENCRYPTED = {"mov", "matroska", "mpegts"}  # packet by packet
 # Bytes of a packet of PCM in WAV, where that makes nobody wait: FFmpeg's own 4096 make a short file
 # cheap and an hour expensive. Other codecs' packets are as their encoders made them.
 _WAV_PACKET = 1 << 16
+# Of these so many are searched for DTS, which WAV can hide: FFmpeg would search 5 MB, for 0.1 s.
+_WAV_SEARCHED = 4
+_BLOCK = 1.0  # s: the most that is handed out at once
 _TOLERANCE = 0.25  # s: twice the longest frame of common codecs (AAC at 8 kHz)
 _LONGEST_PACKET = 1.0  # s: what a damaged packet may claim to last
 _SHORTEST_GAP = 0.2  # s between timestamps: less is jitter
@@ -141,20 +144,7 @@ class AvDecoder:
             raise
 
     def blocks(self) -> Iterator[Samples]:
-        parts: list[Samples] = []
-        held, second = 0, self.info.sample_rate
-        for part in self._without_padding():
-            parts.append(part)
-            held += len(part)
-            if held < second:
-                continue
-            joined = np.concatenate(parts)
-            whole = held - held % second
-            for start in range(0, whole, second):
-                yield joined[start : start + second]
-            parts, held = [joined[whole:]], held - whole
-        if held:
-            yield np.concatenate(parts)
+        yield from self._without_padding()
         broken = self._shortfall() if self._broken is None else self._broken
         if broken and not (self._broken and self._is_complete()):
             raise BreaksOff(broken)
@@ -176,17 +166,21 @@ class AvDecoder:
                 size -= len(held[0])
                 yield held.popleft()
         excess = self._decoded - round((self._lead + self._declared) * self.info.sample_rate)
-        if 0 < excess <= min(most, size) and size:
+        if 0 < excess <= min(most, size):
             self._decoded -= excess
-            yield np.concatenate(held)[: size - excess]
-        else:
-            yield from held
+            size -= excess
+        for block in held:
+            if size > 0:
+                yield block[:size]
+            size -= len(block)
 
     def _samples(self) -> Iterator[Samples]:
         yield from self._zeros(self._lead)
         convert = _Conversion(self.info)
         for frame in self._frames:
-            if missing := self._missing(frame):
+            now = self._decoded / self.info.sample_rate + convert.held
+            if missing := self._missing(frame, now):
+                yield from self._count(convert.take())
                 yield from self._silence(missing)
             if convert.changes(frame):
                 yield from self._count(convert.flush())
@@ -194,13 +188,17 @@ class AvDecoder:
                     self._broken = f"the sample rate changes to {frame.sample_rate} Hz"
                     return
                 self.warnings += convert.change(frame, self._decoded / self.info.sample_rate)
-            yield from self._count(convert.push(frame))
+            elif convert.held + frame.samples / frame.sample_rate > _BLOCK:
+                yield from self._count(convert.take())
+            convert.push(frame)
         yield from self._count(convert.flush())
 
     def _count(self, block: Samples) -> Iterator[Samples]:
-        if len(block):
-            self._decoded += len(block)
-            yield block
+        most = round(_BLOCK * self.info.sample_rate)
+        for start in range(0, len(block), most):
+            part = block[start : start + most]
+            self._decoded += len(part)
+            yield part
 
     def _decode(self) -> Iterator[AudioFrame]:
         while True:
@@ -300,10 +298,9 @@ class AvDecoder:
         self._origin -= lead
         return lead
 
-    def _missing(self, frame: AudioFrame) -> float:
-        """Seconds between the last good frame and this one."""
+    def _missing(self, frame: AudioFrame, now: float) -> float:
+        """Seconds between the last good frame, which ended at `now`, and this one."""
         lost, self._lost = self._lost, 0.0
-        now = self._decoded / self.info.sample_rate
         missing = lost
         if frame.time is not None and self._container.format.name not in _CLOCKLESS:
             # Damaged pages and clusters vanish without an error, but timestamps go on.
@@ -328,10 +325,10 @@ class AvDecoder:
         yield from self._zeros(seconds)
 
     def _zeros(self, seconds: float) -> Iterator[Samples]:
-        rate = self.info.sample_rate
-        count = round(seconds * rate)
-        for start in range(0, count, rate):
-            size = min(rate, count - start)
+        most = round(_BLOCK * self.info.sample_rate)
+        count = round(seconds * self.info.sample_rate)
+        for start in range(0, count, most):
+            size = min(most, count - start)
             yield from self._count(np.zeros((size, self.info.channels), np.float32))
 
     def _is_complete(self) -> bool:
@@ -506,11 +503,19 @@ def _find(file: BinaryIO, joint: Joint, start: int, within: int | None) -> int |
 
 
 class _Conversion:
-    """Frames of any format to blocks of one rate and number of channels."""
+    """Frames of any format to blocks of one rate and number of channels.
+
+    Frames are converted many at a time: one by one, those of 20 ms would cost more than decoding.
+
+    Attributes:
+        held: seconds of frames that wait to be taken.
+    """
 
     def __init__(self, info: SourceInfo) -> None:
+        self.held = 0.0
         self._info = info
         self._rate, self._channels = info.sample_rate, info.channels
+        self._frames: list[AudioFrame] = []
         self._resampler: Resampler | None = None
         self._told = False
 
@@ -534,15 +539,26 @@ class _Conversion:
             f"to {_format(self._rate, self._channels)}; it is converted back"
         ]
 
-    def push(self, frame: AudioFrame) -> Samples:
-        block = fit_channels(_as_block(frame), self._info.channels)
-        return block if self._resampler is None else self._resampler.push(block)
+    def push(self, frame: AudioFrame) -> None:
+        self._frames.append(frame)
+        self.held += frame.samples / frame.sample_rate
+
+    def take(self) -> Samples:
+        """What has been pushed since the last time."""
+        frames, self._frames, self.held = self._frames, [], 0.0
+        parts = [np.empty((0, self._info.channels), np.float32)]
+        for _, alike in groupby(frames, lambda frame: frame.format.name):
+            block = fit_channels(_as_block(list(alike)), self._info.channels)
+            parts.append(block if self._resampler is None else self._resampler.push(block))
+        return parts[-1] if len(parts) == 2 else np.concatenate(parts)
 
     def flush(self) -> Samples:
+        """The same and, where the rate is converted, what the filter holds back."""
+        block = self.take()
         if self._resampler is None:
-            return np.empty((0, self._info.channels), np.float32)
+            return block
         resampler, self._resampler = self._resampler, None
-        return resampler.flush()
+        return np.concatenate([block, resampler.flush()])
 
 
 def _format(rate: int, channels: int) -> str:
@@ -553,7 +569,7 @@ def _open(data: _Bytes) -> tuple[InputContainer, AudioStream]:
     # A playlist must not make FFmpeg open other files or addresses.
     options = {"protocol_whitelist": ""}
     if data.seekable() and wav_has_plain_samples(data.head):
-        options["max_size"] = str(_WAV_PACKET)
+        options |= {"max_size": str(_WAV_PACKET), "max_probe_packets": str(_WAV_SEARCHED)}
     try:
         container = av.open(cast(BinaryIO, data), "r", options=options, **_LENIENT)
     except MemoryError as error:
@@ -603,21 +619,22 @@ def _container_name(container: InputContainer, head: bytes) -> str:
     return "mov" if brand == "qt" else "3gp" if brand.startswith("3gp") else "mp4"
 
 
-def _as_block(frame: AudioFrame) -> Samples:
-    """[samples, channels] float32 from planar or interleaved samples of any type."""
+def _as_block(frames: list[AudioFrame]) -> Samples:
+    """[samples, channels] float32 from planar or interleaved samples of any one type."""
     # Not frame.to_ndarray(): it knows no 64-bit integers, and reads beyond the end of the list
     # of planes where there are just eight of them.
-    channels = frame.layout.nb_channels
-    planar = frame.format.is_planar and channels > 1  # one plane is as it would be interleaved
-    dtype = np.dtype(_DTYPES[frame.format.packed.name])
-    count = frame.samples * (1 if planar else channels)
+    first = frames[0]
+    channels = first.layout.nb_channels
+    planar = first.format.is_planar and channels > 1  # one plane is as it would be interleaved
+    dtype = np.dtype(_DTYPES[first.format.packed.name])
+    values = 1 if planar else channels
     planes = [
-        np.frombuffer(AudioPlane(frame, i), dtype, count)  # type: ignore[call-overload]
+        np.concatenate(
+            [np.frombuffer(AudioPlane(each, i), dtype, each.samples * values) for each in frames]  # type: ignore[call-overload]
+        )
         for i in range(channels if planar else 1)
     ]
-    if planar:
-        return as_float(np.stack(planes, axis=1))
-    return as_float(planes[0].reshape(-1, channels)).copy()  # the frame's memory is FFmpeg's
+    return as_float(np.stack(planes, axis=1) if planar else planes[0].reshape(-1, channels))
 
 
 def _declared_duration(container: InputContainer, stream: AudioStream, head: bytes) -> float | None:

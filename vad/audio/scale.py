@@ -88,9 +88,9 @@ class Screen:
     def push(self, samples: Samples) -> Samples:
         """The same samples, [samples, channels], those that are no sound replaced by 0."""
         before, self._samples = self._samples, self._samples + len(samples)
-        size = np.abs(samples)
-        if not size.size or size.max() <= LOUD:  # NaN is not
+        if not samples.size or (samples.min() >= -LOUD and samples.max() <= LOUD):  # NaN is not
             return samples
+        size = np.abs(samples)
         self._judge(size[(size > LOUD) & (size <= _WIDEST)])
         valid = size <= LARGEST
         if valid.all():
