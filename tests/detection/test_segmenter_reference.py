@@ -139,6 +139,19 @@ def test_chunking_changes_nothing(
     assert events + segmenter.flush(10 * len(p), "end") == run(p, params, 10 * len(p))
 
 
+@pytest.mark.parametrize("pad_ms", [30, 3000, -3000])
+def test_an_hour_at_once_is_what_its_frames_are_one_by_one(pad_ms: int) -> None:
+    rng = np.random.default_rng(1)
+    params = Segmentation(speech_pad_ms=pad_ms)
+    turns = rng.exponential(1, 800) * rng.choice([30, 600, 3000], 800)
+    level = np.repeat(np.arange(800) % 2, turns.astype(int) + 1)[:360_000]
+    p = np.clip(level * 0.8 + rng.normal(0.1, 0.1, len(level)), 0, 1)
+    one_by_one = Segmenter(params)
+    events = [event for value in p for event in one_by_one.push([value])]
+    events += one_by_one.flush(10 * len(p), "end")
+    assert events == run(p, params, 10 * len(p))
+
+
 STEPS = st.lists(st.tuples(TRACKS, PARAMS, st.booleans(), st.integers(0, 10)), max_size=5)
 
 

@@ -31,6 +31,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from vad.audio.reader import check_rate
+from vad.blas import hold_blas_to_one_thread
 from vad.errors import ParameterError
 from vad.frames import SAMPLE_RATE, resampled_length
 
@@ -120,6 +121,7 @@ class _Polyphase:
     """
 
     def __init__(self, rate_in: int, rate_out: int, channels: int) -> None:
+        hold_blas_to_one_thread()
         self._half = _half_taps(rate_in)
         self._table, self._up, self._down = coefficients(rate_in, rate_out)
         self.latency = (self._half + 1) / rate_in
@@ -163,10 +165,9 @@ def _many_periods(held: Block, table: Block, down: int, periods: int) -> Block:
     if lacking > 0:
         held = np.concatenate([held, np.zeros((lacking, channels), np.float32)])
     windows = sliding_window_view(held, len(table), axis=0)[::down][:periods]
-    # A product per period, each too small for BLAS to spread over threads: one large product is
-    # no faster alone, and many times slower where other work keeps the cores busy.
-    y = np.ascontiguousarray(windows) @ table  # [periods, channels, up]
-    return y.transpose(0, 2, 1).reshape(-1, channels)
+    # One product takes half the time of one a period, as long as it stays in this thread.
+    y = windows.reshape(-1, len(table)) @ table  # [periods · channels, up]
+    return y.reshape(periods, channels, -1).transpose(0, 2, 1).reshape(-1, channels)
 
 
 def _half_taps(rate_in: int) -> int:

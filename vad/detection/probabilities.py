@@ -33,6 +33,14 @@ class RunningSum:
         self.total += value
         self._ring[self.frames % self.KEPT] = self.total
 
+    def add_all(self, values: NDArray[np.float64]) -> None:
+        """The same as `add` of each, to the last digit."""
+        sums = np.add.accumulate(np.concatenate([[self.total], values]))[-self.KEPT :]
+        self.frames += len(values)
+        places = np.arange(self.frames - len(sums) + 1, self.frames + 1) % self.KEPT
+        np.frombuffer(self._ring)[places] = sums
+        self.total = float(sums[-1])
+
     def before(self, frame: int) -> float:
         """Sum of all values before `frame`, one of the last `KEPT`; NaN if it is still to come."""
         return self._ring[frame % self.KEPT] if frame <= self.frames else math.nan

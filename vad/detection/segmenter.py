@@ -18,6 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vad.config import Segmentation
 from vad.detection.probabilities import (
     RunningSum,
@@ -30,6 +33,7 @@ from vad.detection.probabilities import (
 from vad.events import SpeechDiscarded, SpeechEvent, SpeechStarted, SpeechStopped, StopReason
 from vad.frames import HOP_MS, ceil_frames, frame_end_ms
 
+_MANY = 32  # frames that numpy looks through sooner than one by one
 _NEVER = sys.maxsize  # a number of frames that no stream reaches
 _DEFAULT = Segmentation()
 
@@ -150,7 +154,15 @@ class Segmenter:
         Raises:
             ParameterError: not one-dimensional, or a value outside 0 to 1; nothing was taken then.
         """
-        for probability in as_probabilities(probabilities).tolist():
+        checked = as_probabilities(probabilities)
+        values, at = checked.tolist(), 0
+        while at < len(values):
+            if len(values) - at >= _MANY and (count := self._uneventful(checked[at:])):
+                self._sum.add_all(checked[at : at + count])
+                at += count
+                continue
+            probability = values[at]
+            at += 1
             if self._state is State.SILENCE:
                 if probability >= self._onset:
                     self._open(probability)
@@ -185,6 +197,23 @@ class Segmenter:
             self._end(end_ms, min(end_ms + self._params.pad_after_ms, end_ms), reason)
         events, self._events = self._events, []
         return events
+
+    def _uneventful(self, probabilities: NDArray[np.float64]) -> int:
+        """How many of the next frames do nothing but add to the sum; at least so many."""
+        segment, nexts = self._segment, probabilities[: RunningSum.KEPT]
+        if self._state is State.SILENCE:
+            does = nexts >= self._onset
+        elif (
+            self._state is State.SPEECH
+            and segment is not None
+            and self._limit == _NEVER
+            and max(segment.first, segment.last) <= self.frames
+        ):
+            does = nexts < self._offset
+        else:
+            return 0
+        first = int(does.argmax())
+        return first if does[first] else len(does)
 
     # What the next frame does in an open segment. `self.frames` is the index of that frame.
 
