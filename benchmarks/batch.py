@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import ROOT, SPEECH, Table, finish, write_speech
+from common import ROOT, SPEECH, Table, finish, parser, write_speech
 
 from vad.batch.listing import list_recordings
 
@@ -40,14 +40,14 @@ print(total)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recordings", nargs="*")
-    parser.add_argument("--files", type=int, default=0, help="at most so many")
-    parser.add_argument("--model", default="convad-base")
-    parser.add_argument("--ray", action="store_true", help="also on a local Ray cluster")
-    parser.add_argument("--small", type=int, default=0, help="memory over so many short files")
-    parser.add_argument("--long-h", type=float, default=0, help="memory over one file of so long")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("recordings", nargs="*")
+    options.add_argument("--files", type=int, default=0, help="at most so many")
+    options.add_argument("--model", default="convad-base")
+    options.add_argument("--ray", action="store_true", help="also on a local Ray cluster")
+    options.add_argument("--small", type=int, default=0, help="memory over so many short files")
+    options.add_argument("--long-h", type=float, default=0, help="memory over one file of so long")
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tables = [_speed(arguments, Path(folder))] if arguments.recordings else []
         if arguments.small or arguments.long_h:

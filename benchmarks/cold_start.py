@@ -5,12 +5,11 @@ python benchmarks/cold_start.py > cold_start.json
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 
-from common import ROOT, SPEECH, Spread, Table, finish
+from common import ROOT, SPEECH, Spread, Table, finish, parser
 
 CLOCK = (
     "import json, time; t = [time.perf_counter()]; lap = lambda: t.append(time.perf_counter())\n"
@@ -42,9 +41,9 @@ def laps(code: str) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--repeats", type=int, default=5)
+    arguments = options.parse_args()
     raw: dict[str, list[list[float]]] = {"convad": [], "silero package, ONNX": []}
     for _ in range(arguments.repeats):
         for name, code in zip(raw, (OURS, SILERO), strict=True):

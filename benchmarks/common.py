@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import time
@@ -23,6 +24,20 @@ ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "tests" / "data" / "speech.wav"
 RATE = 16_000
 CHUNK = RATE // 50  # 20 ms
+# Where `--write` puts a benchmark's tables, below docs/: between `<!-- NAME -->` and its end.
+PAGES = {
+    "engine": "performance.md",
+    "roofline": "performance.md",
+    "cold_start": "performance.md",
+    "service_load": "performance.md",
+    "soak": "performance.md",
+    "page": "performance.md",
+    "batch": "scale.md",
+    "innocent": "operators.md",
+    "ladder": "ladder.md",
+    "silero_segments": "dropins.md",
+    "what_counts": "what-counts-as-speech.md",
+}
 
 
 @dataclass
@@ -125,12 +140,54 @@ def machine() -> dict[str, Any]:
     }
 
 
-def finish(tables: list[Table], raw: Any, arguments: argparse.Namespace) -> None:
-    """Print everything as JSON, and the tables for reading to standard error."""
+def parser(doc: str) -> argparse.ArgumentParser:
+    """For a benchmark's arguments, of which `--write` is one where its tables have a page."""
+    found = argparse.ArgumentParser(description=doc.split("\n")[0])
+    if page := PAGES.get(Path(sys.argv[0]).stem):
+        found.add_argument("--write", action="store_true", help=f"the tables into docs/{page}")
+    return found
+
+
+def put(page: str, name: str, text: str) -> str:
+    """A page with a text in the place of a benchmark's."""
+    changed, count = re.subn(
+        rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+        lambda found: f"{found[1]}\n{text}\n\n{found[2]}",
+        page,
+        flags=re.DOTALL,
+    )
+    assert count == 1, f"the page has {count} places for {name}"
+    return changed
+
+
+def shown(tables: Sequence[Table], about: dict[str, Any], summary: str = "") -> str:
+    """Tables as Markdown, what stands above them, and what they were measured on."""
+    vectors = ", ".join(about["vectors"])
+    machine = (
+        f"`{about['command']}` on {about['time']}: {about['cpu']}, {about['cores']} cores "
+        f"({vectors}), load {about['load']:.1f} at the end; numpy {about['numpy']}, "
+        f"torch {about['torch']}, onnxruntime {about['onnxruntime']}, "
+        f"silero-vad {about['silero-vad']}."
+    )
+    parts = [f"**{table.name}**\n\n{table.markdown()}" for table in tables]
+    return "\n\n".join([*([summary] if summary else []), *parts, machine])
+
+
+def finish(tables: list[Table], raw: Any, arguments: argparse.Namespace, summary: str = "") -> None:
+    """Print everything as JSON, and the tables for reading to standard error.
+
+    With `--write` the tables go to the benchmark's page too.
+    """
     for table in tables:
         print(f"\n{table.name}\n{table.markdown()}", file=sys.stderr)
+    about = machine()
+    if getattr(arguments, "write", False):
+        name = Path(sys.argv[0]).stem
+        page = ROOT / "docs" / PAGES[name]
+        text = put(page.read_text(encoding="utf-8"), name, shown(tables, about, summary))
+        page.write_text(text, encoding="utf-8")
     result = {
-        "machine": machine(),
+        "machine": about,
         "arguments": {name: str(value) for name, value in vars(arguments).items()},
         "tables": [asdict(table) for table in tables],
         "raw": raw,

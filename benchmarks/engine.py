@@ -29,6 +29,7 @@ from common import (
     durations,
     finish,
     last_core,
+    parser,
     peak_mb,
     pin,
     speech,
@@ -158,14 +159,14 @@ def long_files(hours: list[float], folder: Path) -> tuple[Table, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each repetition of a case")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[1, 16, 64, 256, 512])
-    parser.add_argument("--hours", type=float, nargs="*", default=[1, 20])
-    parser.add_argument("--model", help="name or path of other weights")
-    parser.add_argument("--long", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--seconds", type=float, default=0.5, help="of each repetition of a case")
+    options.add_argument("--sizes", type=int, nargs="*", default=[1, 16, 64, 256, 512])
+    options.add_argument("--hours", type=float, nargs="*", default=[1, 20])
+    options.add_argument("--model", help="name or path of other weights")
+    options.add_argument("--long", type=Path, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     if arguments.long:
         long_file(arguments.long)
         return

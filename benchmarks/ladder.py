@@ -4,17 +4,16 @@
 
 A line a model: parameters, multiply-adds, AUC at best shift (the mean of the sets with the small
 ones pooled; timit-nltk at 5 dB), false segments an hour, and how much its probabilities change
-when the sound moves by less than a step. Markdown on standard output.
+when the sound moves by less than a step.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from common import RATE, SPEECH, Table
+from common import RATE, SPEECH, Table, finish, parser
 from numpy.typing import NDArray
 
 from vad import Detector
@@ -50,7 +49,7 @@ def moved_change(detector: Detector, audio: NDArray[np.float32]) -> float:
 
 def table(folders: list[Path], report: Report, audio: NDArray[np.float32]) -> Table:
     """One line for each model."""
-    found = Table("ladder", COLUMNS)
+    found = Table("Side by side", COLUMNS)
     means = {m.model: m for m in report.means() if m.over == "clean, small pooled"}
     for folder in folders:
         model = load(folder)
@@ -77,12 +76,12 @@ def table(folders: list[Path], report: Report, audio: NDArray[np.float32]) -> Ta
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--dev", type=Path, required=True)
-    parser.add_argument("--noise", action="append", default=[])
-    parser.add_argument("--false-alarms", action="append", default=[])
-    asked = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("models", nargs="+", type=Path)
+    options.add_argument("--dev", type=Path, required=True)
+    options.add_argument("--noise", action="append", default=[])
+    options.add_argument("--false-alarms", action="append", default=[])
+    asked = options.parse_args()
     conditions = [CLEAN]
     if asked.noise:
         bank = NoiseBank.of([load_noise(place) for place in asked.noise])
@@ -91,7 +90,7 @@ def main() -> None:
     noises = [load_noise(place) for place in asked.false_alarms]
     report = evaluate(peers, load_sets([asked.dev]), conditions, noises, small_minutes=1.5, draws=1)
     audio = soundfile.read(SPEECH, dtype="float32")[0]
-    print(table(asked.models, report, audio).markdown())
+    finish([table(asked.models, report, audio)], None, asked)
 
 
 if __name__ == "__main__":

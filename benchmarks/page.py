@@ -7,11 +7,10 @@ It needs the extra `browser` and a Chromium: the system's, or what CHROMIUM name
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 
-from common import Spread, Table, finish
+from common import Spread, Table, finish, parser
 from playwright.sync_api import sync_playwright
 from servers import server
 
@@ -32,9 +31,9 @@ FIGURES = """() => {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=9)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--repeats", type=int, default=9)
+    arguments = options.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     raw: list[dict[str, float]] = []
     complaints: list[str] = []

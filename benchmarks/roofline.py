@@ -5,14 +5,13 @@ python benchmarks/roofline.py > roofline.json
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from common import CHUNK, RATE, Table, durations, finish, last_core, pin, speech
+from common import CHUNK, RATE, Table, durations, finish, last_core, parser, pin, speech
 
 from vad import DEFAULT_MODEL, Detector
 from vad.nn import weights
@@ -65,9 +64,9 @@ def batch(detector: Detector, streams: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", help="name or path of other weights")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--model", help="name or path of other weights")
+    arguments = options.parse_args()
     pin(last_core())
     model = {"model": arguments.model} if arguments.model else {}
     detector = Detector.load(**model, device="cpu")

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import CHUNK, RATE, Table, finish, pin, speech
+from common import CHUNK, RATE, Table, finish, parser, pin, speech
 from peers import SILERO_CHUNK
 from servers import server
 from silero_vad import VADIterator, load_silero_vad
@@ -177,17 +177,17 @@ def carried(found: list[dict[str, Any]], bound_ms: float) -> dict[str, Any] | No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--servers", nargs="*", default=["convad", "silero", "echo"])
-    parser.add_argument("--repeats", type=int, default=1, help="of each ramp; 5 for a report")
-    parser.add_argument("--seconds", type=float, default=10, help="of each run")
-    parser.add_argument("--start", type=int, default=20, help="streams")
-    parser.add_argument("--most", type=int, default=3000)
-    parser.add_argument("--factor", type=float, default=1.4)
-    parser.add_argument("--bound-ms", type=float, default=50)
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--load-core", type=int, default=1)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--servers", nargs="*", default=["convad", "silero", "echo"])
+    options.add_argument("--repeats", type=int, default=1, help="of each ramp; 5 for a report")
+    options.add_argument("--seconds", type=float, default=10, help="of each run")
+    options.add_argument("--start", type=int, default=20, help="streams")
+    options.add_argument("--most", type=int, default=3000)
+    options.add_argument("--factor", type=float, default=1.4)
+    options.add_argument("--bound-ms", type=float, default=50)
+    options.add_argument("--server-core", type=int, default=0)
+    options.add_argument("--load-core", type=int, default=1)
+    arguments = options.parse_args()
     pin(arguments.load_core)
     raw = []
     columns = ["server", "streams", "p50 ms", "p99 ms", "load late by ms", "then"]

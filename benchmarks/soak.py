@@ -9,7 +9,6 @@ probabilities must come back. Every event that the library finds in the same aud
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import CHUNK, RATE, Table, finish, speech
+from common import CHUNK, RATE, Table, finish, parser, speech
 from numpy.typing import NDArray
 from servers import server
 from service_load import EVENTS, PATH
@@ -111,11 +110,11 @@ async def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=3)
-    parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--compared", type=int, default=20, help="streams with probabilities")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--minutes", type=float, default=3)
+    options.add_argument("--streams", type=int, default=200)
+    options.add_argument("--compared", type=int, default=20, help="streams with probabilities")
+    arguments = options.parse_args()
     assert arguments.minutes >= 2, "the first minute and the last must be two"
     chunks = script(arguments.minutes)
     events = expected_events(chunks)

@@ -5,18 +5,17 @@
 The table of docs/what-counts-as-speech.md. Of recordings that RECIPE holds out: somebody talks for
 four seconds, and half a second later somebody else, in a room, so many decibels fainter; somebody
 talks alone, at so many dBFS; people laugh and sigh. Shares are of frames at a threshold of 0.5;
-of talk, of those that are speech by the clip's own label. Markdown on standard output.
+of talk, of those that are speech by the clip's own label.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import Table
+from common import Table, finish, parser
 from numpy.typing import NDArray
 
 from vad import Detector
@@ -73,13 +72,13 @@ def share(peers: list[Peer], scenes: list[tuple[Audio, NDArray[np.bool_]]]) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cache", type=Path)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--model", action="append", default=[])
-    parser.add_argument("--peer", action="append", default=[])
-    parser.add_argument("--sung", type=Path, help="a folder of sung notes")
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("cache", type=Path)
+    options.add_argument("recipe", type=Path)
+    options.add_argument("--model", action="append", default=[])
+    options.add_argument("--peer", action="append", default=[])
+    options.add_argument("--sung", type=Path, help="a folder of sung notes")
+    given = options.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     peers: list[Peer] = []
@@ -94,7 +93,7 @@ def main() -> None:
         if len(s) >= 200 and (s == 1).mean() > 0.6
     ]
     order = rng.permutation(len(talk))[: 2 * COUNT]
-    table = Table("what counts", ["what", *(peer.name for peer in peers)])
+    table = Table("What counts", ["share of frames called speech", *(p.name for p in peers)])
     for under in UNDER_DB:
         made = []
         for number, (one, two) in enumerate(zip(order[::2], order[1::2], strict=False)):
@@ -123,7 +122,7 @@ def main() -> None:
         notes = [load_mono(files[i]) for i in rng.permutation(len(files))[:20]]
         sung = [(a, np.ones(len(a) // 160, bool)) for a in notes]
         table.rows.append(["sung notes", *share(peers, sung)])
-    print(table.markdown())
+    finish([table], None, given)
 
 
 if __name__ == "__main__":
