@@ -55,21 +55,20 @@ def test_accepts_its_bounds_and_nothing_beyond(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), -float("inf"), "1", True, [1], 10**400]
-)
-def test_refuses_what_is_no_number_in_range(name: str, value: Any) -> None:
-    with pytest.raises(ParameterError) as caught:
-        Segmentation(**{name: value})
-    assert caught.value.param == name
-    assert isinstance(caught.value, ValueError)
-    assert len(str(caught.value)) < 120
+def test_refuses_what_is_no_number_in_range(name: str) -> None:
+    values: list[Any] = [float("nan"), float("inf"), -float("inf"), "1", True, [1], 10**400]
+    for value in values:
+        with pytest.raises(ParameterError) as caught:
+            Segmentation(**{name: value})
+        assert caught.value.param == name
+        assert isinstance(caught.value, ValueError)
+        assert len(str(caught.value)) < 120
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE))
-def test_milliseconds_are_whole(name: str) -> None:
-    with pytest.raises(ParameterError, match="a whole number"):
-        Segmentation(**{name: 1.5})
+def test_milliseconds_are_whole() -> None:
+    for name in WHOLE:
+        with pytest.raises(ParameterError, match="a whole number"):
+            Segmentation(**{name: 1.5})
 
 
 @given(st.floats(0.01, 1), st.none() | st.floats(0, 1))

@@ -24,41 +24,38 @@ def post(client: TestClient, path: Path, how: str) -> Any:
     return client.post("/v1/vad?response_format=ndjson", content=pieces)
 
 
-@pytest.mark.parametrize("how", ["form", "raw", "arriving"])
+# tests/audio reads them all, by path, bytes and pipe; HTTP adds the three ways to send one.
 @pytest.mark.parametrize("name", CASES)
-def test_is_read_whole(client: TestClient, data_dir: Path, name: str, how: str) -> None:
-    info, seconds, warnings = CASES[name]
-    response = post(client, data_dir / "cases" / name, how)
-    assert response.status_code == 200, response.text
-    found = lines(response)[-1] if how == "arriving" else response.json()
-    assert found["duration"] == pytest.approx(seconds, abs=0.03)
-    assert found["source"] == vars(info)
-    assert len(found["warnings"]) == len(warnings)
-
-
-@pytest.mark.parametrize("how", ["form", "raw", "arriving"])
-@pytest.mark.parametrize("name", CASES)
-def test_finds_the_same_as_by_path(
-    client: TestClient, detector: Detector, data_dir: Path, name: str, how: str
+def test_is_read_whole_and_finds_the_same_as_by_path(
+    client: TestClient, detector: Detector, data_dir: Path, name: str
 ) -> None:
+    info, seconds, warnings = CASES[name]
     path = data_dir / "cases" / name
     expected = [(s.label, s.start, s.end) for s in detector.detect(path).segments]
-    response = post(client, path, how)
-    found = [
-        segment
-        for line in (lines(response) if how == "arriving" else [response.json()])
-        for segment in line.get("segments", [line] if line.get("type") == "segment" else [])
-    ]
-    assert [(s["label"], s["start"], s["end"]) for s in found] == expected
+    ways = ("form", "raw", "arriving")
+    # Those whose tracks begin late or change on the way in each of them, the others in turn.
+    for how in ways if info.start or warnings else (ways[list(CASES).index(name) % 3],):
+        response = post(client, path, how)
+        assert response.status_code == 200, response.text
+        answers = lines(response) if how == "arriving" else [response.json()]
+        assert answers[-1]["duration"] == pytest.approx(seconds, abs=0.03)
+        assert answers[-1]["source"] == vars(info)
+        assert len(answers[-1]["warnings"]) == len(warnings)
+        found = [
+            segment
+            for line in answers
+            for segment in line.get("segments", [line] if line.get("type") == "segment" else [])
+        ]
+        assert [(s["label"], s["start"], s["end"]) for s in found] == expected, how
 
 
 @pytest.mark.parametrize("how", ["form", "raw", "arriving"])
-@pytest.mark.parametrize("name", REFUSED)
-def test_is_refused_with_the_reason(
-    client: TestClient, data_dir: Path, name: str, how: str
-) -> None:
-    problem = check_problem(post(client, data_dir / "cases" / name, how), 400, "undecodable-audio")
-    assert any(part in problem.detail for part in ("encrypted", "no audio track", "encoding"))
+def test_is_refused_with_the_reason(client: TestClient, data_dir: Path, how: str) -> None:
+    for name in REFUSED:
+        response = post(client, data_dir / "cases" / name, how)
+        problem = check_problem(response, 400, "undecodable-audio")
+        reasons = ("encrypted", "no audio track", "encoding")
+        assert any(part in problem.detail for part in reasons), name
 
 
 def test_what_has_no_header_is_read_once_it_is_described(

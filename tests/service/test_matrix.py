@@ -1,10 +1,10 @@
-"""Route × field × format: each field does what it says in each place, with each format."""
+"""Each field does what it says in each place, and each format tells it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,7 @@ def from_textgrid(text: str) -> list[tuple[float, float]]:
 
 def from_audacity(text: str) -> list[tuple[float, float]]:
     rows = [line.split("\t") for line in text.splitlines()]
-    return [(float(row[0]), float(row[1])) for row in rows if row[2] == "speech"]
+    return [(float(row[0]), float(row[1])) for row in rows if row[2].startswith("speech")]
 
 
 READERS: dict[str, Callable[[str], list[tuple[float, float]]]] = {
@@ -119,9 +119,8 @@ def test_the_matrix_knows_every_format() -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("format", READERS)
-def test_every_field_in_every_format(client: TestClient, place: str, format: str) -> None:
-    for name, (value, expected) in FIELDS.items():
+def test_every_field_in_every_place(client: TestClient, place: str) -> None:
+    for (name, (value, expected)), format in zip(FIELDS.items(), cycle(READERS), strict=False):
         response = PLACES[place](client, {name: value, "response_format": format})
         assert response.status_code == 200, (name, response.text)
         assert response.headers["Content-Type"].startswith(MEDIA_TYPES[format])
@@ -129,11 +128,12 @@ def test_every_field_in_every_format(client: TestClient, place: str, format: str
 
 
 @pytest.mark.parametrize("format", READERS)
-def test_every_format_by_accept(client: TestClient, format: str) -> None:
-    response = client.post(
-        "/v1/vad", content=SPEECH_WAV, headers={"Accept": MEDIA_TYPES[format]}
-    )  # fmt: skip
-    assert READERS[format](response.text) == [(0.97, 2.03), (2.97, 4.03)]
+def test_every_format_by_name_and_by_accept(client: TestClient, format: str) -> None:
+    ways = ({"params": {"response_format": format}}, {"headers": {"Accept": MEDIA_TYPES[format]}})
+    for way in ways:
+        response = client.post("/v1/vad", content=SPEECH_WAV, **way)  # type: ignore[arg-type]
+        assert response.headers["Content-Type"].startswith(MEDIA_TYPES[format])
+        assert READERS[format](response.text) == [(0.97, 2.03), (2.97, 4.03)]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -144,33 +144,30 @@ def test_a_bad_value_of_every_field_names_itself(client: TestClient, place: str)
         assert name in [error["param"] for error in response.json()["errors"]]
 
 
+def test_channels(client: TestClient) -> None:
+    spans = [(0.97, 2.03), (2.97, 4.03)]
+    for channels, expected in (("mix", spans), ("0", spans), ("1", [])):
+        fields = {"channels": channels, "threshold": "0.4"}
+        response = client.post("/v1/vad", content=STEREO, params=fields)
+        assert from_json(response.text) == expected, channels
+
+
 @pytest.mark.parametrize("format", READERS)
-@pytest.mark.parametrize(
-    ("channels", "expected"),
-    [("mix", [(0.97, 2.03), (2.97, 4.03)]), ("0", [(0.97, 2.03), (2.97, 4.03)]), ("1", [])],
-)
-def test_channels_in_every_format(
-    client: TestClient, format: str, channels: str, expected: list[tuple[float, float]]
-) -> None:
-    fields = {"channels": channels, "response_format": format, "threshold": "0.4"}
+def test_separate_channels_in_every_format(client: TestClient, format: str) -> None:
+    fields = {"channels": "separate", "threshold": "0.4", "response_format": format}
     response = client.post("/v1/vad", content=STEREO, params=fields)
-    assert READERS[format](response.text) == expected
-    separate = client.post("/v1/vad", content=STEREO, params=fields | {"channels": "separate"})
-    assert separate.status_code == 200
+    assert response.status_code == 200
+    assert {(0.97, 2.03), (2.97, 4.03)} <= set(READERS[format](response.text))
 
 
-@pytest.mark.parametrize(
-    ("encoding", "format"), list(product(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"], READERS))
-)
-def test_every_encoding_in_every_format(client: TestClient, encoding: str, format: str) -> None:
-    silence = {"mulaw": 0xFF, "alaw": 0xD5}.get(encoding, 0)
-    data = bytes([silence]) * 16_000
-    if encoding == "pcm_s16le":
-        data = pcm(SPEECH)
-    fields = {"encoding": encoding, "sample_rate": "16000", "response_format": format}
-    response = client.post("/v1/vad", content=data, params=fields)
-    expected = [(0.97, 2.03), (2.97, 4.03)] if encoding == "pcm_s16le" else []
-    assert READERS[format](response.text) == expected
+def test_every_encoding(client: TestClient) -> None:
+    for encoding in ("pcm_s16le", "pcm_f32le", "mulaw", "alaw"):
+        silence = {"mulaw": 0xFF, "alaw": 0xD5}.get(encoding, 0)
+        data = pcm(SPEECH) if encoding == "pcm_s16le" else bytes([silence]) * 16_000
+        fields = {"encoding": encoding, "sample_rate": "16000"}
+        response = client.post("/v1/vad", content=data, params=fields)
+        expected = [(0.97, 2.03), (2.97, 4.03)] if encoding == "pcm_s16le" else []
+        assert from_json(response.text) == expected, encoding
 
 
 @pytest.mark.parametrize("place", PLACES)

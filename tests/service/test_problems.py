@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
@@ -31,12 +30,12 @@ OURS = {
 }
 
 
-@pytest.mark.parametrize("kind", ALL)
-def test_every_error_has_its_meaning(kind: type[Exception]) -> None:
-    bare = type(kind.__name__, (kind,), {"__init__": lambda self: None})
-    found = problem_type(bare())
-    assert (found is INTERNAL) == (kind in OURS)
-    assert found.close_code in {1001, 1003, 1007, 1008, 1009, 1011, 1012, 1013}
+def test_every_error_has_its_meaning() -> None:
+    for kind in ALL:
+        bare = type(kind.__name__, (kind,), {"__init__": lambda self: None})
+        found = problem_type(bare())
+        assert (found is INTERNAL) == (kind in OURS), kind
+        assert found.close_code in {1001, 1003, 1007, 1008, 1009, 1011, 1012, 1013}, kind
 
 
 def test_one_slug_means_one_thing() -> None:
