@@ -146,7 +146,11 @@ class SourceField(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(description="https://… or s3://bucket/key", max_length=4096)
+    url: str = Field(
+        description="https://… or s3://bucket/key",
+        max_length=4096,
+        json_schema_extra={"format": "uri"},
+    )
 
 
 class JobFields(RecordingFields):
@@ -156,7 +160,10 @@ class JobFields(RecordingFields):
 
     source: SourceField
     callback_url: str | None = Field(
-        default=None, description="told of the job's end, signed", max_length=4096
+        default=None,
+        description="told of the job's end, signed",
+        max_length=4096,
+        json_schema_extra={"format": "uri"},
     )
 
 

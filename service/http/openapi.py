@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.fields import FileFields, FloatFields, RecordingFields, SegmentationFields
+from pydantic import BaseModel
+
+from service.fields import FileFields, FloatFields, JobFields, SegmentationFields, SourceField
 from service.problems import MEDIA_TYPE
 from vad.formats import MEDIA_TYPES
 
@@ -71,7 +73,7 @@ DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def _described(
-    fields: type[SegmentationFields],
+    fields: type[BaseModel],
     defaults: Mapping[str, Any] | None = None,
     *,
     nulls: bool = False,
@@ -131,39 +133,22 @@ _FLOATS = {
     },
     "additionalProperties": False,
 }
-JOB_REQUEST = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["source"],
-                    "properties": {
-                        "source": {
-                            "type": "object",
-                            "required": ["url"],
-                            "properties": {
-                                "url": {
-                                    "type": "string",
-                                    "format": "uri",
-                                    "description": "https://… or s3://bucket/key",
-                                }
-                            },
-                            "additionalProperties": False,
-                        },
-                        "callback_url": {
-                            "type": "string",
-                            "format": "uri",
-                            "description": "told of the job's end, signed",
-                        },
-                        **_described(RecordingFields, nulls=True),
-                    },
-                    "additionalProperties": False,
-                }
-            }
+_JOB = {
+    "type": "object",
+    "required": ["source"],
+    "properties": {
+        **_described(JobFields, nulls=True),
+        "source": {
+            "type": "object",
+            "required": ["url"],
+            "properties": _described(SourceField),
+            "additionalProperties": False,
         },
-    }
+    },
+    "additionalProperties": False,
+}
+JOB_REQUEST = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _JOB}}},
 }
 DETECT_REQUEST = _request(
     _described(FileFields),

@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field
 
 from service.problems import FieldProblem, Problem
 from vad import Detector
+from vad.analytics import CallAnalytics
+from vad.segments import Segment
 
 
 class SourceModel(BaseModel):
@@ -34,68 +36,11 @@ class ParamsModel(BaseModel):
     end_pad_ms: int
 
 
-class SegmentModel(BaseModel):
-    """A span in which somebody speaks, or nobody does; in seconds."""
-
-    segment_id: int | None
-    channel: int
-    label: Literal["speech", "non_speech"]
-    start: float
-    end: float
-    confidence: float
-
-
 class FramesModel(BaseModel):
     """Probabilities of speech, one every `hop_ms`; of several channels a list each."""
 
     hop_ms: int
     probabilities: list[float] | list[list[float]]
-
-
-class DurationsModel(BaseModel):
-    """Some durations in seconds; null where there are none."""
-
-    count: int
-    total: float
-    mean: float | None
-    median: float | None
-    longest: float | None
-
-
-class TurnModel(BaseModel):
-    """What one channel says while it has the floor."""
-
-    channel: int
-    start: float
-    end: float
-    response: float | None = Field(description="seconds since the turn before; negative: overlap")
-    interruption: bool
-
-
-class ChannelAnalyticsModel(BaseModel):
-    """One channel's part of a conversation."""
-
-    channel: int
-    talk: float = Field(description="seconds of speech")
-    talk_ratio: float = Field(description="of the duration")
-    talk_share: float = Field(description="of all channels' speech")
-    turns: int
-    longest_turn: float | None
-    pauses: DurationsModel
-    interruptions: int
-    responses: DurationsModel
-
-
-class CallAnalyticsModel(BaseModel):
-    """A conversation, one speaker a channel; docs/calls.md says how each number is found."""
-
-    duration: float
-    channels: list[ChannelAnalyticsModel]
-    turns: list[TurnModel]
-    turns_per_minute: float
-    interruptions: int
-    overlaps: DurationsModel
-    dead_air: DurationsModel
 
 
 class TimingModel(BaseModel):
@@ -114,9 +59,9 @@ class Detection(BaseModel):
     source: SourceModel | None
     params: ParamsModel
     speech_ratio: float
-    segments: list[SegmentModel]
+    segments: list[Segment]
     frames: FramesModel | None = Field(default=None, description="where include=probabilities asks")
-    analytics: CallAnalyticsModel | None = Field(
+    analytics: CallAnalytics | None = Field(
         default=None, description="where include=analytics asks"
     )
     warnings: list[str]
