@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vad import Detector
 from vad.audio import load_mono
-from vad.evaluation.peers import FunctionPeer, Peer, convad, load_peer
+from vad.evaluation.peers import Peer, convad, load_peer
 from vad.training import effects
 from vad.training.bank import held_out
 from vad.training.draw import Draw
@@ -84,7 +84,7 @@ def main() -> None:
     peers: list[Peer] = []
     for model in given.model:
         detector = convad(Detector.load(model))
-        peers.append(FunctionPeer(Path(model).name, detector.probabilities))
+        peers.append(Peer(Path(model).name, detector.probabilities))
     peers += [load_peer(name) for name in given.peer]
     corpora, scenes = load_cache(given.cache), Recipe.read(given.recipe).scenes
     talk = [

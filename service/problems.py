@@ -125,13 +125,6 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
 }
 
 
-class FieldProblem(BaseModel):
-    """What is wrong with one field."""
-
-    param: str
-    message: str
-
-
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
@@ -140,7 +133,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
-    errors: list[FieldProblem] | None = None
+    errors: list[FieldError] | None = None
     request_id: str
 
     def to_json(self) -> str:
@@ -179,14 +172,13 @@ def problem(request: HTTPConnection, exc: BaseException) -> Problem:
     request.app.state.service.metrics.rejections.labels(reason=kind.slug).inc()
     if kind is INTERNAL:
         log.error("request_failed", exc_info=exc)
-    fields = [FieldProblem(param=e.param, message=e.message) for e in field_errors(exc)]
     return Problem(
         type=kind.uri,
         title=kind.title,
         status=kind.status,
         detail=detail(exc),
         instance=request.url.path,
-        errors=fields or None,
+        errors=list(field_errors(exc)) or None,
         request_id=request_id(request),
     )
 

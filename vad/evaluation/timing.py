@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vad.evaluation.metrics import NAN, Labels, Scores
 from vad.frames import FRAMES_PER_SECOND, HOP_MS
+from vad.segments import union
 
 Interval = tuple[float, float]
 
@@ -165,13 +166,6 @@ def _clear(labels: Labels, first: int, last: int) -> bool:
 
 def _merged(segments: Iterable[Interval], duration: float) -> NDArray[np.float64]:
     """Sorted, disjoint, within the file: [segments, 2]."""
-    merged: list[list[float]] = []
-    for start, end in sorted(segments):
-        first, last = max(0.0, start), min(end, duration)
-        if first >= last:
-            continue
-        if merged and first <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], last)
-        else:
-            merged.append([first, last])
+    within = ((max(0.0, start), min(end, duration)) for start, end in segments)
+    merged = union((start, end) for start, end in within if start < end)
     return np.array(merged, dtype=np.float64).reshape(-1, 2)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from vad.evaluation.noise import CLEAN, Condition, NoiseBank, load_noise
-from vad.evaluation.peers import FunctionPeer
+from vad.evaluation.peers import Peer
 from vad.evaluation.run import evaluate
 from vad.evaluation.sets import load_sets
 from vad.nn import Network
@@ -45,7 +45,7 @@ class Validation:
                 scores: NDArray[np.float32] = logits[0].sigmoid().cpu().numpy()
                 return scores
 
-        peer = FunctionPeer("network", score)
+        peer = Peer("network", score)
         report = evaluate([peer], self.sets, self.conditions, small_minutes=SMALL_MINUTES, draws=1)
         found = {
             row.set if row.condition == "clean" else f"{row.set} {row.condition}": row.auc_shifted
