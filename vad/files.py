@@ -1,4 +1,4 @@
-"""Files that callers bring, open or by their path; for the library and its client alike."""
+"""Files that callers bring, open or by their path, and files that are written whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import errno
 import inspect
 import io
 import os
-from pathlib import PurePath
+import secrets
+import shutil
+from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from vad.errors import ParameterError
@@ -62,6 +64,34 @@ def binary_file(
     if not getattr(source, "readable", lambda: True)():
         raise ParameterError("audio", "the file is not open for reading")
     return cast(BinaryIO, source), PurePath(name).name if isinstance(name, str) else None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Makes or replaces a file, whole or not at all; a device or pipe is written to.
+
+    Raises:
+        OSError: it cannot be written. What was there before is then still there.
+    """
+    path = Path(os.path.realpath(path))  # the file, not the link to it
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    partial = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.partial")
+    try:
+        with open(partial, "xb") as file:
+            file.write(data)
+        if path.exists():
+            shutil.copymode(path, partial)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        # A file mounted by itself, or in a folder of others, cannot be replaced.
+        if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM) or not path.exists():
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        path.write_bytes(data)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _is_async(source: object) -> bool:

@@ -33,7 +33,12 @@ def complain(problem: object, file: str = "") -> None:
     if file != file.strip():
         file = repr(file)  # else its end would not show
     line = _printable(f"{file}: {text}" if file else text)
-    errors.print(f"vad: {line}", markup=False, highlight=False, soft_wrap=True)
+    say(f"vad: {line}")
+
+
+def say(line: str) -> None:
+    """A line on standard error as it is, whatever it holds."""
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _printable(text: str) -> str:

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from vad.cli import output
 from vad.cli.main import app
-from vad.cli.output import check_target, print_whole, write_whole
+from vad.cli.output import check_target, print_whole
 from vad.errors import ParameterError
+from vad.files import write_whole
 from vad.formats import FORMATS, SUFFIXES
 
 ROOT = Path(__file__).parents[2]

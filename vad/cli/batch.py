@@ -17,7 +17,7 @@ from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentati
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import MissingExtra, OutputError, ParameterError
 from vad.formats import FORMATS
-from vad.terminal import complain, errors
+from vad.terminal import complain, say
 
 if TYPE_CHECKING:
     from vad.batch.report import Report
@@ -113,7 +113,7 @@ def batch(
     with _terminated_as_interrupted():
         report = _executed(Run(options, work), executor)
     for line in report.summary(output):
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
     if report.has_errors:
         raise typer.Exit(WITH_ERRORS)
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
-from vad.cli.output import check_target, make_folder, write_whole
+from vad.cli.output import check_target, make_folder
 from vad.cli.recordings import STANDARD_INPUT, standard_input
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
-from vad.terminal import clock, complain, counted, errors, meter
+from vad.files import write_whole
+from vad.terminal import clock, complain, counted, errors, meter, say
 
 if TYPE_CHECKING:
     from vad.audio import AudioReader
@@ -103,7 +104,7 @@ def cut(
         kept = clock(sum(end - start for start, end in found.spans))
         count = counted(len(rows), "segment")
         written = f"{count}, {kept} of {clock(found.duration)}, in {output or split}"
-        errors.print(written, markup=False, highlight=False, soft_wrap=True)
+        say(written)
 
 
 def _check_audio_target(output: Path | None, read: Sequence[str], overwrite: bool) -> None:

@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from vad.errors import ParameterError
+from vad.terminal import say
 
 if TYPE_CHECKING:
     from vad.corpora.sources import Corpus
 
 data_app = typer.Typer(no_args_is_help=True, help="Training corpora: list and prepare them.")
-_console = Console(stderr=True)
 
 Roots = Annotated[list[Path], typer.Argument(help="Folders with speech/, noise/, music/, rir/.")]
 Without = Annotated[
@@ -89,13 +89,13 @@ def prepare_corpora(
     for folder in labelled or ():
         corpora += labelled_corpora(folder)
         for path in unlabelled(folder):
-            _say(f"not used, for nothing labels it: {path}")
+            say(f"not used, for nothing labels it: {path}")
     if not corpora:
         raise ParameterError("roots", "name a folder, or --dataset, --snapshot or --labelled")
     chosen = _allowed(corpora, without)
     if most_hours is not None:
         chosen = [c if c.kind == "rir" else thinned(c, most_hours) for c in chosen]
-    prepare(chosen, cache, workers=workers, device=device, report=_say)
+    prepare(chosen, cache, workers=workers, device=device, report=say)
 
 
 @data_app.command("meetings")
@@ -121,15 +121,11 @@ def _allowed(corpora: list[Corpus], without: str | None) -> list[Corpus]:
 
     kept, left, doubtful = leave_out(corpora, without)
     for corpus in left:
-        _say(f"left out {corpus.kind}/{corpus.name}: {corpus.licence}")
+        say(f"left out {corpus.kind}/{corpus.name}: {corpus.licence}")
     for corpus in doubtful:
-        _say(f"kept {corpus.kind}/{corpus.name}, whose licence is not known: {corpus.licence}")
+        say(f"kept {corpus.kind}/{corpus.name}, whose licence is not known: {corpus.licence}")
     if doubtful:
-        _say("add unknown to --without to leave these out too")
+        say("add unknown to --without to leave these out too")
     if not kept:
         raise ParameterError("without", "leaves no corpus")
     return kept
-
-
-def _say(line: str) -> None:
-    _console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -18,11 +18,11 @@ from vad.cli.output import (
     chosen_format,
     make_folder,
     print_whole,
-    write_whole,
 )
 from vad.cli.recordings import STANDARD_INPUT, Recording, find_recordings
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
+from vad.files import write_whole
 from vad.formats import FORMATS, SINGLE, SUFFIXES, rttm_ids
 from vad.suffixes import distinct_stems
 

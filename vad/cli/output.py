@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import os
-import secrets
-import shutil
 import stat
 import sys
 from collections.abc import Iterable
@@ -86,34 +83,6 @@ def make_folder(option: str, folder: Path) -> None:
         raise ParameterError(option, f"{folder} is a file, or lies in one") from None
     if not os.access(folder, os.W_OK):
         raise ParameterError(option, f"{folder} may not be written into")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Makes or replaces a file, whole or not at all; a device or pipe is written to.
-
-    Raises:
-        OSError: it cannot be written. What was there before is then still there.
-    """
-    path = Path(os.path.realpath(path))  # the file, not the link to it
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
-    partial = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.partial")
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-        if path.exists():
-            shutil.copymode(path, partial)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        # A file mounted by itself, or in a folder of others, cannot be replaced.
-        if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM) or not path.exists():
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        path.write_bytes(data)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def print_whole(text: str, format: str) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from vad.errors import DataError, ParameterError
+from vad.terminal import errors, say
 
 if TYPE_CHECKING:
     from vad.nn import Architecture, Network
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from vad.training.plan import Stage
     from vad.training.prepare import Cached
     from vad.training.validation import Validation
-
-_console = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def _prepare(data: str | None, cache: Path, device: str, group: Group) -> None:
         if not roots:
             raise ParameterError("data", "names no folder")
         corpora = [corpus for root in roots for corpus in find_corpora(root)]
-        prepare(corpora, cache, workers=os.cpu_count() or 1, device=device, report=_say)
+        prepare(corpora, cache, workers=os.cpu_count() or 1, device=device, report=say)
     group.wait()
 
 
@@ -173,7 +171,7 @@ def _train(stage: Stage, common: _Run, made: dict[str, list[Network]]) -> list[N
     if trainer.step > stage.last_step:
         raise DataError(f"{trainer.checkpoint} is of step {trainer.step}, past {stage.last_step}")
     others = [_earlier(b.of, ARCHITECTURES[b.network], made) for b in recipe.blends]
-    with Bar(stage, trainer.step, _console if common.group.leads else None) as bar:
+    with Bar(stage, trainer.step, errors if common.group.leads else None) as bar:
         networks = trainer.run(
             report=bar,
             validate=common.validate,
@@ -199,7 +197,7 @@ def _calibrate(
         found.append(fitted)
         if common.group.leads:
             name = network.architecture.name
-            _say(f"{stage.name}: {name}'s logits times {scale:.3f}, {move:+.3f}")
+            say(f"{stage.name}: {name}'s logits times {scale:.3f}, {move:+.3f}")
     return found
 
 
@@ -212,7 +210,7 @@ def _say_what_is_missing(stage: Stage, common: _Run) -> None:
     missing = [name for name, _ in scenes.boost if name not in names]
     missing += unknown(common.corpora, scenes.held_out)
     if missing and common.group.leads:
-        _say(f"{stage.name}: boost or held_out, but not in the cache: {', '.join(missing)}")
+        say(f"{stage.name}: boost or held_out, but not in the cache: {', '.join(missing)}")
 
 
 def _earlier(name: str, wanted: Architecture, made: dict[str, list[Network]]) -> Network:
@@ -271,8 +269,4 @@ def _write(networks: list[Network], out: Path, several: bool, stage: Stage, comm
     for network in networks:
         place = out / network.architecture.name if several else out
         weights.save(network.model(), place, about)
-        _say(f"{stage.name}: wrote {place}")
-
-
-def _say(line: str) -> None:
-    _console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(f"{stage.name}: wrote {place}")

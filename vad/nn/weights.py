@@ -21,6 +21,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vad.errors import CorruptModel, ModelNotFound
+from vad.files import write_whole
 from vad.frames import HOP_MS, SAMPLE_RATE
 from vad.nn.ops import Convolution
 from vad.nn.spec import Architecture
@@ -137,11 +138,5 @@ def save(model: Model, folder: Path, about: dict[str, Any]) -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
         **about,
     }
-    _replace(folder / WEIGHTS, data)
-    _replace(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    write_whole(folder / WEIGHTS, data)
+    write_whole(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())

@@ -8,11 +8,11 @@ Scores stand in the lines of the steps at which they were taken.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from vad.files import write_whole
 from vad.frames import SAMPLE_RATE
 from vad.training.draw import Draw
 from vad.training.labels import SPEECH
@@ -62,6 +62,4 @@ class Logbook:
         if rows and not rows[-1].endswith("\n"):
             del rows[-1]  # a kill or a full disk cut it short
         kept = [row for row in rows if json.loads(row)["step"] <= step]
-        partial = self._file.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        os.replace(partial, self._file)
+        write_whole(self._file, "".join(kept).encode())

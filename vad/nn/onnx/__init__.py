@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vad.errors import ParameterError
+from vad.files import write_whole
 from vad.frames import HOP_MS, SAMPLE_RATE
 from vad.nn.onnx.plain import plain
 from vad.nn.onnx.silero import silero
@@ -49,10 +50,7 @@ def export(model: Model, path: str | os.PathLike[str], form: Form = "offline") -
     path = Path(path)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ParameterError("path", f"{path} is a folder, or lies in none")
-    data = to_onnx(model, form)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    write_whole(path, to_onnx(model, form))
 
 
 def to_onnx(model: Model, form: Form = "offline") -> bytes:
