@@ -67,6 +67,14 @@ class Detector:
             return _load_again, (type(self), self._origin, self.sha256, self._asked_device)
         return type(self), (self._origin, self._asked_device)
 
+    def model(self) -> weights.Model:
+        """What was loaded, weights and all.
+
+        Raises:
+            ModelError: its files have gone meanwhile.
+        """
+        return weights.load(self._origin) if isinstance(self._origin, str) else self._origin
+
     def using(self, engine: Engine) -> Detector:
         """The same model run by another engine, such as one that many callers queue at."""
         twin = object.__new__(type(self))

@@ -170,14 +170,86 @@ def test_other_rates_are_refused(audio: Any, model: Any, rate: Any) -> None:
         silero.get_speech_timestamps(audio[:16_000], model, sampling_rate=rate)
 
 
+NAN = float("nan")
+WRONG = {
+    "threshold": [1.5, -0.1, NAN, "0.5", None, True],
+    "neg_threshold": [-0.1, 1.1, NAN, "0.5"],
+    "min_speech_duration_ms": [-1, NAN, "250", None],
+    "min_silence_duration_ms": [-1, NAN, "100", None],
+    "max_speech_duration_s": [0, -1, NAN, "inf", None],
+    "speech_pad_ms": [NAN, float("inf"), "30", None],
+    "time_resolution": [NAN, 1.5, "1"],
+    "min_silence_at_max_speech": [-1, NAN, "98"],
+    "sampling_rate": [NAN, 16_000.5, "16000", None, 0],
+    "audio_length_samples": [NAN, float("inf"), "9"],
+    "step": [NAN, "1"],
+}
+
+
 @pytest.mark.parametrize(
-    "rule",
-    [{"threshold": 1.5}, {"threshold": float("nan")}, {"neg_threshold": -0.1}]
-    + [{"max_speech_duration_s": value} for value in (0, -1, float("nan"))],
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
-def test_impossible_parameters_are_refused(audio: Any, model: Any, rule: Any) -> None:
-    with pytest.raises(ParameterError, match=next(iter(rule))):
-        silero.get_speech_timestamps(audio[:16_000], model, **rule)
+def test_impossible_parameters_are_refused_at_every_door(
+    audio: Any, model: Any, name: str, value: Any
+) -> None:
+    doors: list[tuple[Any, tuple[Any, ...]]] = [
+        (silero.get_speech_timestamps, (audio[:16_000], model)),
+        (silero.get_speech_timestamps_sequence, (audio[:16_000], silero.SileroVADSequence(""))),
+        (silero.get_speech_timestamps_from_probs, ([0.1, 0.9],)),
+        (silero.VADIterator, (model,)),
+        (silero.read_audio, ("speech.wav",)),
+        (silero.save_audio, ("speech.wav", audio)),
+        (silero.load_silero_vad, (False, 16, True)),
+        (silero.VADIterator(model), (audio[:512],)),
+    ]
+    refused = 0
+    for door, args in doors:
+        if name in inspect.signature(door).parameters:
+            with pytest.raises(ParameterError, match=name):
+                door(*args, **{name: value})
+            refused += 1
+    assert refused
+    if value is not None and value == value and name == "sampling_rate":
+        with pytest.raises(ParameterError, match="sr"):
+            model(audio[:512], value)
+
+
+@pytest.mark.parametrize("spans", [[{"start": NAN, "end": 9}], [{"start": 0, "end": "9"}]])
+def test_spans_of_no_numbers_are_refused(audio: Any, spans: Any) -> None:
+    for door in (silero.collect_chunks, silero.drop_chunks):
+        with pytest.raises(ParameterError, match=r"start|end"):
+            door(spans, audio)
+        with pytest.raises(ParameterError, match="sampling_rate"):
+            door([], audio, seconds=True, sampling_rate=NAN)
+
+
+def test_probabilities_of_no_number_are_refused() -> None:
+    with pytest.raises(ParameterError, match="speech_probs"):
+        silero.get_speech_timestamps_from_probs([0.1, NAN])
+
+
+def rates() -> list[Any]:
+    found: list[Any] = [16_000.0, np.int64(16_000), np.float32(16_000), np.array(16_000)]
+    if arrays.torch() is not None:
+        found += [arrays.torch().tensor(16_000), arrays.torch().tensor([16_000.0])]
+    return found
+
+
+@pytest.mark.parametrize("rate", rates(), ids=repr)
+def test_a_rate_is_a_whole_number_of_any_type(
+    audio: Any, model: Any, rate: Any, tmp_path: Path, data_dir: Path
+) -> None:
+    model.reset_states()
+    wanted = [float(model(audio[i : i + 512], 16_000)) for i in (0, 512)]
+    model.reset_states()
+    assert [float(model(audio[i : i + 512], rate)) for i in (0, 512)] == wanted
+    spans = silero.get_speech_timestamps(audio, model)
+    assert silero.get_speech_timestamps(audio, model, sampling_rate=rate) == spans
+    assert silero.VADIterator(model, sampling_rate=rate).sampling_rate == 16_000
+    silero.save_audio(tmp_path / "a.wav", audio, sampling_rate=rate)
+    assert len(silero.read_audio(tmp_path / "a.wav", sampling_rate=rate)) == len(audio)
+    seconds = [{"start": 0.5, "end": 1}]
+    assert len(silero.collect_chunks(seconds, audio, True, rate)) == 8000
 
 
 @pytest.mark.parametrize("samples", [0, 1, 511, 512, 513])
@@ -300,6 +372,45 @@ def test_recordings_in_sequence(audio: Any, model: Any) -> None:
 def test_another_s_model_is_refused(audio: Any) -> None:
     with pytest.raises(ParameterError, match="what load_silero_vad gives"):
         silero.get_speech_timestamps(audio, object())
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["cpu", "cuda", "half", "bfloat16", "float", "double", "eval", "train", "share_memory"],
+)
+def test_the_model_is_called_like_a_torch_module(audio: Any, model: Any, call: str) -> None:
+    model.reset_states()
+    wanted = float(model(audio[:512], 16_000))
+    found = getattr(silero.load_silero_vad(), call)()
+    assert float(found(audio[:512], 16_000)) == wanted
+    found.reset_states()
+    assert float(found.forward(audio[:512], 16_000)) == wanted
+
+
+def test_what_else_is_done_with_a_torch_module(audio: Any, model: Any) -> None:
+    torch = pytest.importorskip("torch")
+    assert model.to("cpu") is model.to(device="cpu", dtype=torch.float32) is model.train(False)
+    assert model.requires_grad_(False) is model
+    weights = list(model.parameters())
+    assert next(model.parameters()).device == torch.device("cpu")
+    assert sum(each.numel() for each in weights) >= 10_000
+    chunk = audio[:512]
+    with torch.no_grad():
+        for given_ in (chunk.half(), chunk.bfloat16(), chunk.double(), chunk.unsqueeze(0)):
+            model.reset_states()
+            assert float(model(given_.to(weights[0].device), torch.tensor(16_000))) < 0.5
+
+
+def test_a_recording_ends_the_stream(audio: Any, model: Any) -> None:
+    chunks = [audio[i : i + 512] for i in range(16_000, 32_000, 512)][:30]
+    model.reset_states()
+    wanted = [float(model(chunk, 16_000)) for chunk in chunks]
+    for hear in (
+        lambda: silero.get_speech_timestamps(audio, model),
+        lambda: model.audio_forward(audio, sr=16_000),
+    ):
+        hear()
+        assert [float(model(chunk, 16_000)) for chunk in chunks] == wanted
 
 
 def test_torch_hub_loads_a_checkout(audio: Any) -> None:

@@ -13,6 +13,7 @@ from vad.audio.pcm import as_array
 from vad.audio.writer import AudioWriter
 from vad.errors import ParameterError
 from vad.integrations.silero.arrays import rows, tensor, torch
+from vad.integrations.silero.values import check, rate_of
 
 Timestamps = Sequence[Mapping[str, Any]]
 
@@ -24,19 +25,19 @@ def read_audio(path: str | os.PathLike[str], sampling_rate: int = 16000) -> Any:
         DecodeError, UnsupportedAudio, ParameterError: see `vad.errors`.
         OSError: the file does not exist or may not be read.
     """
-    return tensor(load_mono(path, sampling_rate))
+    return tensor(load_mono(path, rate_of("sampling_rate", sampling_rate)))
 
 
 def save_audio(path: str | os.PathLike[str], tensor: Any, sampling_rate: int = 16000) -> None:
     """Writes [samples] or [channels, samples] as the path's suffix says: WAV has 16 bits.
 
     Raises:
-        ParameterError: a suffix of no format that is written, or no audio.
+        ParameterError: a suffix of no format that is written, no audio, or no rate.
     """
-    channels = rows(tensor)
+    channels, rate = rows(tensor, "tensor"), rate_of("sampling_rate", sampling_rate)
     if not channels.size:
         raise ParameterError("tensor", "has no samples, so that there is nothing to write")
-    with AudioWriter(path, sampling_rate, len(channels)) as file:
+    with AudioWriter(path, rate, len(channels)) as file:
         file.write(np.clip(channels.T, -1, 1))
 
 
@@ -52,7 +53,7 @@ def collect_chunks(
         sampling_rate: of `wav`, Hz; needed with `seconds`.
 
     Raises:
-        ParameterError: seconds without a sampling rate.
+        ParameterError: seconds without a sampling rate, or a span whose ends are no numbers.
     """
     return _joined([wav[start:end] for start, end in _spans(tss, seconds, sampling_rate)], wav)
 
@@ -69,7 +70,9 @@ def drop_chunks(
 def _spans(tss: Timestamps, seconds: bool, sampling_rate: int | None) -> Iterable[tuple[int, int]]:
     if seconds and not sampling_rate:
         raise ParameterError("sampling_rate", "must be given with seconds, in Hz")
-    scale = sampling_rate if seconds and sampling_rate else 1
+    scale = rate_of("sampling_rate", sampling_rate) if seconds else 1
+    for span in tss:
+        check(start=span["start"], end=span["end"])
     return [(round(span["start"] * scale), round(span["end"] * scale)) for span in tss]
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from vad.errors import ParameterError
 from vad.integrations.silero.arrays import rows
+from vad.integrations.silero.model import WINDOW_MS
+from vad.integrations.silero.values import check, rate_of
 
 
 class VADIterator:
@@ -19,6 +21,9 @@ class VADIterator:
         sampling_rate: 8000 or 16000 Hz, or any other of which 32 ms are whole samples.
         min_silence_duration_ms: that ends speech.
         speech_pad_ms: taken from starts and added to ends.
+
+    Raises:
+        ParameterError: one of these is no number or out of range.
     """
 
     def __init__(
@@ -29,9 +34,15 @@ class VADIterator:
         min_silence_duration_ms: int = 100,
         speech_pad_ms: int = 30,
     ) -> None:
-        if sampling_rate <= 0 or sampling_rate * 32 % 1000:
+        check(
+            threshold=threshold,
+            min_silence_duration_ms=min_silence_duration_ms,
+            speech_pad_ms=speech_pad_ms,
+        )
+        sampling_rate = rate_of("sampling_rate", sampling_rate)
+        if sampling_rate * WINDOW_MS % 1000:
             raise ParameterError(
-                "sampling_rate", f"has no whole chunks of 32 ms: {sampling_rate!r} Hz"
+                "sampling_rate", f"has no whole chunks of {WINDOW_MS} ms: {sampling_rate} Hz"
             )
         self.model = model
         self.threshold = threshold
@@ -64,6 +75,7 @@ class VADIterator:
         Raises:
             ParameterError: as the model's.
         """
+        check(time_resolution=time_resolution)
         chunk = rows(x)
         if len(chunk) != 1:
             raise ParameterError("x", f"must be one stream, not a batch of {len(chunk)}")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vad.audio import Resampler
-from vad.audio.reader import check_rate
 from vad.config import DEFAULT_MODEL
 from vad.detector import Detector
 from vad.errors import ModelNotFound, ParameterError
 from vad.frames import HOP_MS, SAMPLE_RATE, frame_count
 from vad.inference.engine import Engine, Signal
-from vad.integrations.silero.arrays import Samples, mono, rows, tensor
+from vad.integrations.silero.arrays import Samples, mono, rows, tensor, torch
+from vad.integrations.silero.values import rate_of
 from vad.nn import weights
 
 WINDOW_MS = 32  # of a probability: silero's chunk
@@ -67,10 +67,26 @@ def onnx_file(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     return found
 
 
-class SileroVAD:
+class TorchModule:
+    """What callers do with silero-vad's model since it is a module of torch's.
+
+    Each is the model itself, whose detector has its device (see `Detector.load`), which computes in
+    float32 and has nothing to learn.
+    """
+
+    def to(self, *_: Any, **__: Any) -> Self:
+        """Itself."""
+        return self
+
+    cpu = cuda = half = bfloat16 = float = double = to
+    eval = train = requires_grad_ = share_memory = to
+
+
+class SileroVAD(TorchModule):
     """What silero-vad calls a model. It holds the state of one stream, or of a batch of them.
 
-    Whole recordings leave that state alone, so that threads may share a model for these.
+    A whole recording ends that stream, as it does with silero-vad: the next chunk is the first of
+    another. It needs no state itself, so that threads may share a model for recordings.
 
     Args:
         detector: whose network; None loads the default one.
@@ -95,13 +111,14 @@ class SileroVAD:
         self._rate = 0
         self._streams: list[tuple[Resampler, Signal]] = []
 
-    def __call__(self, x: Any, sr: int) -> Any:
+    def __call__(self, x: Any, sr: Any) -> Any:
         """The next chunk of a stream.
 
         Args:
             x: [samples] or [batch, samples], 32 ms: 512 at 16 kHz, 256 at 8 kHz. Floats within
                 ±1, or integers, which are scaled by their type.
-            sr: Hz. Another rate, or another batch, than before starts anew.
+            sr: Hz, a number or a tensor of one. Another rate, or another batch, than before starts
+                anew.
 
         Returns:
             [batch, 1] float32: the largest probability of the frames that became known with it.
@@ -110,7 +127,7 @@ class SileroVAD:
             ParameterError: another length, a rate at which 32 ms are no whole number of samples,
                 or numbers on another scale than their type's.
         """
-        chunks, rate = rows(x), check_rate("sr", sr)
+        chunks, rate = rows(x), rate_of("sr", sr)
         wanted, rest = divmod(rate * WINDOW_MS, 1000)
         if rest or chunks.shape[1] != wanted:
             told = f"{wanted} samples" if not rest else "a rate of whole chunks, such as 16000"
@@ -129,7 +146,9 @@ class SileroVAD:
         largest = [values.max(initial=0.0) for values in found]
         return tensor(np.array(largest, np.float32)[:, None])
 
-    def audio_forward(self, x: Any, sr: int) -> Any:
+    forward = __call__
+
+    def audio_forward(self, x: Any, sr: Any) -> Any:
         """[batch, windows] float32: probabilities of each 32 ms of whole recordings.
 
         Args:
@@ -139,11 +158,12 @@ class SileroVAD:
         Raises:
             ParameterError: as for a chunk, but for the length.
         """
-        found = [self.windows(row, sr) for row in rows(x)]
+        self.reset_states()
+        found = [self.windows(row, rate_of("sr", sr)) for row in rows(x)]
         return tensor(np.stack(found) if found else np.zeros((0, 0), np.float32))
 
     def windows(
-        self, audio: Samples, sr: int, progress: Callable[[float], object] | None = None
+        self, audio: Samples, sr: Any, progress: Callable[[float], object] | None = None
     ) -> NDArray[np.float32]:
         """Probabilities [windows] of each 32 ms of `audio`, [samples].
 
@@ -152,7 +172,7 @@ class SileroVAD:
         Args:
             progress: called with the fraction done.
         """
-        rate = check_rate("sampling_rate", sr)
+        rate = rate_of("sampling_rate", sr)
         frames = np.concatenate([*self._frames(audio, rate, progress), np.zeros(0, np.float32)])
         return _windows(frames, -(-len(audio) * 1000 // (rate * WINDOW_MS)))
 
@@ -171,15 +191,10 @@ class SileroVAD:
     def __reduce__(self) -> tuple[type[SileroVAD], tuple[Detector]]:
         return type(self), (self.detector,)  # a copy is of the model, not of its stream
 
-    # What callers do with a torch module.
-
-    def to(self, *_: Any, **__: Any) -> SileroVAD:
-        """Itself: the detector has its device; see `Detector.load`."""
-        return self
-
-    def eval(self) -> SileroVAD:
-        """Itself."""
-        return self
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+        """The network's weights, as tensors on its device, or as arrays where torch is not."""
+        for each in self.detector.model().weights.values():
+            yield each if torch() is None else tensor(each).to(self.detector.device)
 
 
 class SileroVADSequence:
@@ -198,7 +213,7 @@ class SileroVADSequence:
         max_frames: int = 512,
         force_onnx_cpu: bool = True,
     ) -> None:
-        self.sampling_rate, self.max_frames = check_rate("sampling_rate", sampling_rate), max_frames
+        self.sampling_rate, self.max_frames = rate_of("sampling_rate", sampling_rate), max_frames
         self._model = SileroVAD()
 
     def audio_forward(

@@ -13,17 +13,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from itertools import pairwise
+from math import isfinite
 from typing import Any
 
 from vad.errors import MissingExtra, ParameterError
 from vad.integrations.silero.arrays import mono
 from vad.integrations.silero.model import WINDOW_MS, SileroVAD, SileroVADSequence
+from vad.integrations.silero.values import DURATIONS, PROBABILITIES, check, rate_of
 
 Span = dict[str, Any]
 
 # convad hears short pauses that silero-vad does not. With one window more for a pause to end speech
 # it finds as many segments: benchmarks/silero_segments.py, whose table is in docs/dropins.md.
 HEARD_MORE_MS = WINDOW_MS
+_CHECKED = (
+    *PROBABILITIES,
+    *DURATIONS,
+    "max_speech_duration_s",
+    "speech_pad_ms",
+    "time_resolution",
+    "audio_length_samples",
+    "step",
+)
 
 
 def get_speech_timestamps(
@@ -69,12 +80,13 @@ def get_speech_timestamps(
         `{"start", "end"}` of each, in order.
 
     Raises:
-        ParameterError: two channels, a rate out of range, or numbers on another scale than their
-            type's.
+        ParameterError: two channels, numbers on another scale than their type's, or a parameter
+            that is no number or out of range.
     """
     asked = locals()
     if not isinstance(model, SileroVAD):
         raise ParameterError("model", f"must be what load_silero_vad gives, not {type(model)}")
+    _check(asked)
     samples, told = mono(audio), progress_tracking_callback
     model.reset_states()
     progress = (lambda done: told(100 * done)) if told else None
@@ -100,6 +112,9 @@ def get_speech_timestamps_sequence(
 ) -> list[Span]:
     """As `get_speech_timestamps`, with a `SileroVADSequence`."""
     asked = locals()
+    if not isinstance(model, SileroVADSequence):
+        raise ParameterError("model", f"must be a SileroVADSequence, not {type(model)}")
+    _check(asked)
     samples = mono(audio)
     probs = model.audio_forward(samples, sampling_rate, max_frames)
     return _segmented(probs, len(samples), asked)
@@ -131,9 +146,15 @@ def get_speech_timestamps_from_probs(
         step: positions in samples are multiplied by it.
 
     The others are those of `get_speech_timestamps`.
+
+    Raises:
+        ParameterError: a parameter is no number or out of range, or a probability is none.
     """
+    _check(locals())
+    sampling_rate = rate_of("sampling_rate", sampling_rate)
     probs = [float(value) for value in speech_probs]
-    _check(threshold, neg_threshold, max_speech_duration_s)
+    if not all(map(isfinite, probs)):
+        raise ParameterError("speech_probs", "must be finite")
     window = sampling_rate * WINDOW_MS / 1000
     length = len(probs) * window if audio_length_samples is None else audio_length_samples
     pad = sampling_rate * speech_pad_ms / 1000
@@ -168,14 +189,9 @@ def _segmented(probs: Any, length: int, asked: dict[str, Any]) -> list[Span]:
     return get_speech_timestamps_from_probs(probs, audio_length_samples=length, **rule)
 
 
-def _check(threshold: float, neg_threshold: float | None, max_speech_duration_s: float) -> None:
-    for name, value in (("threshold", threshold), ("neg_threshold", neg_threshold)):
-        if value is not None and not 0 <= value <= 1:
-            raise ParameterError(name, f"must be between 0 and 1, not {value!r}")
-    if not max_speech_duration_s > 0:
-        raise ParameterError(
-            "max_speech_duration_s", f"must be positive, not {max_speech_duration_s!r}"
-        )
+def _check(asked: dict[str, Any]) -> None:
+    """The parameters of a rule, among all arguments of a function."""
+    check(**{name: asked[name] for name in _CHECKED if name in asked})
 
 
 @dataclass(frozen=True)
