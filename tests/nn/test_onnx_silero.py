@@ -131,7 +131,7 @@ def test_rows_of_any_age_equal_their_streams_alone(tiny: Any, turns: list[set[in
 
 def test_zeros_of_any_width_are_a_start(tiny: Any, speech: Audio) -> None:
     wanted = None
-    for width in (1, 128, 64, 99_999, tiny.get_outputs()[1].shape[2]):
+    for width in (0, 1, 128, 64, 99_999, tiny.get_outputs()[1].shape[2]):
         client = Client(tiny, width=width)
         found = [client(chunk) for chunk in chunks(speech, 512)[:10]]
         wanted = found if wanted is None else wanted
@@ -171,6 +171,37 @@ def test_part_of_a_state_is_an_error(tiny: Any, speech: Audio) -> None:
 def test_other_rates_and_lengths_are_errors(tiny: Any, rate: int, samples: int, error: str) -> None:
     with pytest.raises(Exception, match=error):
         Client(tiny)(np.zeros((1, samples), np.float32), rate)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000])
+@pytest.mark.parametrize("carried", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "states", "error"),
+    [
+        (2, 1, "input_and_state_must_have_the_same_batch"),
+        (1, 2, "input_and_state_must_have_the_same_batch"),
+        (3, 2, "input_and_state_must_have_the_same_batch"),
+        (1, 0, "input_and_state_must_have_the_same_batch"),
+        (0, 0, "input_must_have_a_batch_of_1_or_more"),
+        (0, 1, "must_have"),
+    ],
+)
+def test_another_batch_of_states_is_an_error(
+    tiny: Any, rate: int, carried: bool, rows: int, states: int, error: str
+) -> None:
+    client = Client(tiny, batch=states)
+    if carried:
+        width = tiny.get_outputs()[1].shape[2]
+        client.state = np.full((2, states, width), 0.5, np.float32)
+    with pytest.raises(Exception, match=error):
+        client(np.zeros((rows, rate * 32 // 1000), np.float32), rate)
+
+
+@pytest.mark.parametrize("rates", [[], [16_000, 8000], [[16_000, 16_000]]])
+def test_several_rates_are_an_error(tiny: Any, rates: Any) -> None:
+    fed = {"input": np.zeros((1, 512), np.float32), "state": np.zeros((2, 1, 128), np.float32)}
+    with pytest.raises(Exception, match=r"sr_must_be_one_number|Invalid rank"):
+        tiny.run(None, {**fed, "sr": np.array(rates, np.int64)})
 
 
 def test_inputs_and_outputs_are_those_of_silero(tiny: Any) -> None:

@@ -95,17 +95,27 @@ class _Silero(Graph):
     def checked_state(self) -> str:
         """[batch, size], of what came in as `state`."""
         rows = self.node("Transpose", "state", perm=[1, 0, 2])
-        flat = self.node("Reshape", rows, self.whole(0, -1))
+        flat = self.node("Reshape", rows, self.node("Concat", self.batch(), self.whole(-1), axis=0))
         width = self.node("Shape", flat, start=1)
         whole = self.node("Equal", width, self.whole(self.size))
         head = self.node("Slice", flat, self.whole(0), self.whole(STATE), self.whole(1))
-        loudest = self.node("ReduceMax", self.node("Abs", head), keepdims=0)
-        # What is not a number is not zero, either.
-        carried = self.node("Not", self.node("Equal", loudest, self.number(0)))
+        # Also of no numbers at all; and what is not a number is not zero, either.
+        loudness = self.node("ReduceSum", self.node("Abs", head), keepdims=0)
+        carried = self.node("Not", self.node("Equal", loudness, self.number(0)))
         cut = self.node("And", self.node("Not", whole), carried)
         size = self.guarded(self.size, cut, "state_must_be_the_whole_stateN_of_the_call_before")
         missing = self.node("Sub", size, width)
         return self.node("Pad", flat, self.node("Concat", self.whole(0, 0, 0), missing, axis=0))
+
+    def batch(self) -> str:
+        """[1] with the number of rows of `input`, of which `state` must have as many."""
+        heard = self.node("Shape", "input", start=0, end=1)
+        kept = self.node("Shape", "state", start=1, end=2)
+        differ = self.node("Not", self.node("Equal", heard, kept))
+        nothing = self.guarded(0, differ, "input_and_state_must_have_the_same_batch")
+        none = self.node("Equal", heard, self.whole(0))
+        more = self.guarded(0, none, "input_must_have_a_batch_of_1_or_more")
+        return self.node("Add", heard, self.node("Add", nothing, more))
 
     def guarded(self, value: int, wrong: str, name: str) -> str:
         """[1] with `value`; if `wrong`, running the graph fails with an error that has `name`.
@@ -126,7 +136,10 @@ class _Silero(Graph):
 
     def at_16_khz(self) -> str:
         """[batch, 512] of either rate; `audio_8_khz` has what the next chunk of 8 kHz needs."""
-        rate = self.node("Reshape", "sr", self.constant(np.zeros(0, np.int64)))
+        rates = self.node("Reshape", "sr", self.whole(-1))
+        several = self.node("Not", self.node("Equal", self.node("Size", "sr"), self.whole(1)))
+        place = self.guarded(0, several, "sr_must_be_one_number")
+        rate = self.node("Squeeze", self.node("Gather", rates, place), self.whole(0))
         narrow = self.node("Equal", rate, self.constant(np.array(NARROW, np.int64)))
         outputs = ["audio", "next_past_8_khz"]
         self.append(
