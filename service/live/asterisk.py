@@ -35,6 +35,7 @@ class AsteriskSession(TelephoneSession):
     """One WebSocket channel."""
 
     system = "Asterisk"
+    key_place = "password = KEY in websocket_client.conf"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -10,11 +10,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
-from service.errors import FieldError, InvalidFields
+from service.errors import FieldError, InvalidFields, Unauthorised
 from service.live.messages import Error, ServerMessage, encode
 from service.live.protocol import StreamLimits
 from service.live.session import StreamSession
 from service.live.stream import StreamConnection
+from service.security import bearer
 
 REASON_BYTES = 123  # of a close frame: RFC 6455 §5.5
 _TOLD = ("encoding", "sample_rate", "channels")
@@ -32,6 +33,7 @@ class TelephoneSession(StreamSession):
     """
 
     system: ClassVar[str]
+    key_place: ClassVar[str]  # where an operator of the system writes the service's key
 
     greeted = False
     audio: tuple[str, int, int] = ("mulaw", 8000, 1)
@@ -84,9 +86,12 @@ class TelephoneConnection(StreamConnection):
         while not self._phone.greeted:
             message = await self._next(self._service.settings.auth_timeout_s)
             self._phone.greet(message.get("text"))
-        if self._service.keys and (token := self._token()) is not None:
-            return self._service.keys.find(token)
-        return self._service.keys.check(self._websocket)
+        if not self._service.keys:
+            return None
+        token = self._token()
+        if token is None and (token := bearer(self._websocket)) is None:  # as relays send it
+            raise Unauthorised(f"a key is needed: {self._phone.key_place}")
+        return self._service.keys.find(token)
 
     def _token(self) -> str | None:
         """The key that came otherwise than as `Authorization: Bearer`."""

@@ -39,6 +39,7 @@ class TwilioSession(TelephoneSession):
     """
 
     system = "Twilio"
+    key_place = '<Parameter name="token" value="KEY" /> in <Stream>'
     takes_audio = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,8 +58,9 @@ class TwilioSession(TelephoneSession):
         if event["event"] != "start":
             raise NotAllowed(f"{event['event'][:64]} came before start")
         start = _object(event, "start")
-        if (form := start.get("mediaFormat", FORMAT)) != FORMAT:
-            raise UnsupportedMedia(f"Twilio's audio is {FORMAT}, not {form!r:.200}")
+        form = _object(start, "mediaFormat") if "mediaFormat" in start else {}
+        if told := {n: form[n] for n in FORMAT if n in form and form[n] != FORMAT[n]}:
+            raise UnsupportedMedia(f"Twilio's audio is {FORMAT}, not {told!r:.200}")
         tracks = start.get("tracks", ["inbound"])
         if not isinstance(tracks, list) or tracks not in _SETS:
             raise MalformedMessage(f"tracks must be one or both of {', '.join(TRACKS)}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import re
 import runpy
 import shutil
@@ -149,6 +150,19 @@ def test_files_say_what_they_are(shipped: Model, tmp_path: Path) -> None:
     assert made == ["offline.onnx", "silero.onnx", "streaming.onnx"]
 
 
+def test_a_file_that_is_there_is_replaced_on_demand_alone(tmp_path: Path) -> None:
+    """It may be another detector's, whose place convad's is to take."""
+    place = tmp_path / "silero_vad.onnx"
+    place.write_text("before")
+    words = ["export", "convad-tiny", str(place), "--interface", "silero"]
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, ParameterError)
+    assert "--overwrite" in str(refused.exception)
+    assert place.read_text() == "before"
+    assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0
+    assert place.stat().st_size > 100_000
+
+
 def test_inputs_and_outputs_have_names(step_bytes: bytes) -> None:
     made = session(step_bytes)
     inputs, outputs = (
@@ -178,6 +192,10 @@ def test_the_example_of_the_page_runs(
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_failed_export_leaves_what_was_there(
     shipped: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +208,12 @@ def test_a_failed_export_leaves_what_was_there(
     assert place.read_text() == "before"
     with pytest.raises(ParameterError, match="lies in none"):
         export(shipped, tmp_path / "none" / "model.onnx")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", _full)
+        with pytest.raises(OSError, match="No space"):
+            export(shipped, place)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
     monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
     with pytest.raises(MissingExtra, match=r"pip install '\.\[onnx\]'"):

@@ -225,6 +225,19 @@ def test_what_twilio_would_never_send(
     assert len(reason.encode()) <= 123
 
 
+def test_a_format_may_say_more(client: TestClient) -> None:
+    begin = start(speech_pad_ms="0")
+    begin["start"]["mediaFormat"]["bitDepth"] = 8
+    told, code, _ = talk(client, TWILIO, CONNECTED, begin, *frames(SPOKEN), STOP)
+    assert (len(told), code) == (3, 1000)
+    for form in ({}, {"encoding": "audio/x-mulaw"}):
+        begin["start"]["mediaFormat"] = form
+        assert talk(client, TWILIO, CONNECTED, begin, *frames(SPOKEN), STOP)[1] == 1000
+    begin["start"]["mediaFormat"] = "audio/x-mulaw"
+    _, code, reason = talk(client, TWILIO, begin)
+    assert (code, reason) == (1007, "mediaFormat must be an object")
+
+
 def test_other_formats_are_refused(client: TestClient) -> None:
     begin = start()
     begin["start"]["mediaFormat"]["encoding"] = "audio/l16"
@@ -257,6 +270,20 @@ def test_twilios_key_is_a_parameter(client: TestClient) -> None:
     for begin in (start(), start(token="other-key")):
         _, code, reason = talk(client, TWILIO, begin)
         assert (code, "key" in reason) == (1008, True)
+    # Where it belongs: Twilio sends no headers of its users'.
+    assert '<Parameter name="token"' in talk(client, TWILIO, start())[2]
+
+
+@pytest.mark.parametrize("settings", [KEYS])
+@pytest.mark.parametrize("url", [TWILIO, ASTERISK])
+def test_a_relay_may_send_the_key_as_others_do(client: TestClient, url: str) -> None:
+    begin = json.dumps(start()) if url == TWILIO else PLAIN.format("ulaw")
+    for key, expected in (("secret-key", 1007), ("other-key", 1008)):
+        headers = {"Authorization": f"Bearer {key}"}
+        with client.websocket_connect(url, headers=headers) as socket:
+            socket.send_text(begin)
+            socket.send_text("?")  # ends what was let in
+            assert rest(socket)[1] == expected
 
 
 @pytest.mark.parametrize("settings", [{"auth_timeout_s": 0.05}])
@@ -351,6 +378,10 @@ def test_asterisks_key_is_its_password(client: TestClient) -> None:
     assert code("asterisk:secret-key") == 1007
     assert code("asterisk:other-key") == 1008
     assert code("asterisk") == 1008
+    with client.websocket_connect(ASTERISK) as socket:
+        socket.send_text(PLAIN.format("ulaw"))
+        _, ended, reason = rest(socket)
+    assert (ended, "websocket_client.conf" in reason) == (1008, True)
 
 
 def test_a_dialect_that_is_none(client: TestClient) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from vad.cli.options import Device, Encoding, Model, SampleRate, with_segmentation
-from vad.cli.output import check_target, make_folder
+from vad.cli.output import check_absent, check_target, make_folder
 from vad.cli.recordings import STANDARD_INPUT, standard_input
 from vad.config import DEFAULT_MODEL, Segmentation
 from vad.errors import ParameterError
@@ -116,12 +116,7 @@ def _check_audio_target(output: Path | None, read: Sequence[str], overwrite: boo
     if suffix not in WRITABLE:
         raise ParameterError("output", f"{output.name} must end in one of {', '.join(WRITABLE)}")
     check_target("output", output, read, suffix=suffix)
-    _check_absent("output", output, overwrite)
-
-
-def _check_absent(option: str, path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise ParameterError(option, f"{path} is there already: --overwrite replaces it")
+    check_absent("output", output, overwrite)
 
 
 def _write_one(
@@ -155,7 +150,7 @@ def _paths(folder: Path, file: str, count: int, overwrite: bool) -> list[Path]:
     paths = [folder / f"{stem}-{number:0{digits}}.wav" for number in range(1, count + 1)]
     for path in paths:
         check_target("split", path, [] if file == STANDARD_INPUT else [file], suffix=".wav")
-        _check_absent("split", path, overwrite)
+        check_absent("split", path, overwrite)
     return paths
 
 

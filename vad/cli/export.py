@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vad.cli.output import check_target
+from vad.cli.output import check_absent, check_target
 from vad.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def export(
         Interface | None,
         typer.Option(help="The inputs and outputs of another detector's file, to take its place."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is already there.")
+    ] = False,
 ) -> None:
     """Write a model as ONNX, for other runtimes: see docs/onnx.md."""
     from vad.nn import weights
@@ -39,5 +42,6 @@ def export(
     if interface and streaming:
         raise ParameterError("interface", "is of a stream already: leave --streaming out")
     check_target("output", output, suffix=".onnx")
+    check_absent("output", output, overwrite)
     form: Form = "silero" if interface else "streaming" if streaming else "offline"
     export(weights.load(model), output, form)

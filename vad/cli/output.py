@@ -71,6 +71,16 @@ def check_target(
         )
 
 
+def check_absent(option: str, path: Path, overwrite: bool) -> None:
+    """Refuses what is there already, unless it is to be replaced.
+
+    Raises:
+        ParameterError: `option` is named.
+    """
+    if path.exists() and not overwrite:
+        raise ParameterError(option, f"{path} is there already: --overwrite replaces it")
+
+
 def make_folder(option: str, folder: Path) -> None:
     """Makes a folder, and those that it lies in, where it is not there yet.
 
