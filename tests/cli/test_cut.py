@@ -63,10 +63,22 @@ def test_a_file_for_each_segment(tmp_path: Path, data_dir: Path) -> None:
 @pytest.mark.parametrize("suffix", WRITABLE)
 def test_every_format_holds_the_same(tmp_path: Path, data_dir: Path, suffix: str) -> None:
     output = tmp_path / f"out{suffix}"
+    whole, rate = read(data_dir / "speech-48k-stereo.flac")
+    with AudioWriter(output, rate, 2) as writer:
+        for start in range(0, 5 * rate, rate):
+            writer.write(whole[start : start + rate])
+    samples, same_rate = read(output)
+    assert (same_rate, samples.shape[1]) == (rate, 2)
+    assert len(samples) / rate == pytest.approx(5, abs=0.06)
+    ratio = np.linalg.norm(samples, axis=0) / np.linalg.norm(whole[: 5 * rate], axis=0)
+    assert ratio == pytest.approx(1, abs=0.05)
+
+
+def test_both_channels_are_kept(tmp_path: Path, data_dir: Path) -> None:
+    output = tmp_path / "out.flac"
     assert vad("cut", data_dir / "speech-48k-stereo.flac", output) == (0, "")
     samples, rate = read(output)
-    assert rate == 48_000
-    assert samples.shape[1] == 2
+    assert (rate, samples.shape[1]) == (48_000, 2)
     assert len(samples) / rate == pytest.approx(22.0, abs=0.2)
 
 

@@ -55,37 +55,12 @@ def _train(processes: int, cache: Path, folder: Path, recipe: Path, *more: str) 
 
 
 def test_two_processes_share_a_run(cache: list[Cached], tmp_path: Path) -> None:
-    """One log, one checkpoint, and a run that was left off goes on where it was."""
+    """As torchrun starts them: one log, and one model."""
     place = Path(cache[0].audio.filename).parents[2]  # type: ignore[attr-defined]
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE)
-    first = _train(2, place, tmp_path / "run", recipe, "--stop-at", "3")
-    assert len(first) == 3
-    assert not (tmp_path / "model").exists()
-    both = _train(2, place, tmp_path / "run", recipe, "--out", str(tmp_path / "model"))
-    assert both[:3] == first
-    assert len(both) == 6
+    assert len(_train(2, place, tmp_path / "run", recipe, "--out", str(tmp_path / "model"))) == 6
     assert (tmp_path / "model" / "model.safetensors").is_file()
-
-
-def _average(rank: int, port: int, out: str) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    group, device = Group.join("cpu")
-    tensors = [torch.full((2,), float(rank)), torch.tensor([10.0 * rank])]
-    group.average(tensors)
-    group.wait()
-    torch.save([device, group.leads, *tensors], f"{out}/{rank}.pt")
-    Group.leave()
-
-
-def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
-    multiprocessing.spawn(_average, (_free_port(), str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        device, leads, first, second = torch.load(tmp_path / f"{rank}.pt")
-        assert (device, leads) == ("cpu", rank == 0)
-        assert first.tolist() == [0.5, 0.5]
-        assert second.tolist() == [5.0]
 
 
 RECIPE_OF_TWO = Recipe(
@@ -97,11 +72,16 @@ def _learn(rank: int, port: int, cache: str, out: str) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    group, _ = Group.join("cpu")
+    group, device = Group.join("cpu")
+    means = [torch.full((2,), float(rank)), torch.tensor([10.0 * rank])]
+    group.average(means)
+    group.wait()
     mixer = Mixer(load_cache(Path(cache)), RECIPE_OF_TWO.scenes)
-    trainer = Trainer(RECIPE_OF_TWO, mixer, Path(out) / "run", workers=0, group=group)
-    trainer.run(report=lambda *_: None)
-    torch.save(trainer.students[0].state(), f"{out}/{rank}.pt")
+    for stop in (2, None):  # left off, and gone on with where it was
+        trainer = Trainer(RECIPE_OF_TWO, mixer, Path(out) / "run", workers=0, group=group)
+        trainer.run(report=lambda *_: None, stop_at=stop)
+    state = trainer.students[0].state()
+    torch.save([device, group.leads, *means, state], f"{out}/{rank}.pt")
     Group.leave()
 
 
@@ -128,7 +108,9 @@ def test_two_processes_learn_what_one_does_that_sees_both_shares(
         student.learn(torch.stack(losses).mean(), step, ALONE)
     torch.set_num_threads(threads)
     for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
+        device, leads, one, other, found = torch.load(tmp_path / f"{rank}.pt")
+        assert (device, leads) == ("cpu", rank == 0)
+        assert (one.tolist(), other.tolist()) == ([0.5, 0.5], [5.0])
         for which in ("network", "average"):
             for name, tensor in student.state()[which].items():
                 torch.testing.assert_close(found[which][name], tensor, atol=1e-6, rtol=1e-5)
