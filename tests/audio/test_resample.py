@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -50,6 +51,17 @@ def test_any_chunking_gives_the_same_samples(rate: int, sizes: list[int], channe
     assert y.dtype == np.float32
     assert y.shape == (resampled_length(len(x), rate, 16_000), channels)
     np.testing.assert_allclose(y, convert(x, rate), atol=1e-6)
+
+
+def test_a_block_late_in_a_stream_takes_no_more_than_an_early_one() -> None:
+    resampler, second = Resampler(8000, 16_000, 1), np.zeros((8000, 1), np.float32)
+    for _ in range(60):
+        resampler.push(second)
+    tracemalloc.start()
+    resampler.push(second)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 11_127])

@@ -29,6 +29,8 @@ def test_round_trip(saved: Path) -> None:
     assert model.architecture == original.architecture
     for name, tensor in Network.of(model).state_dict().items():
         assert torch.equal(original.state_dict()[name], tensor)
+    weights.save(model, saved, {"note": "again"})
+    assert weights.load(saved).about["note"] == "again"
     assert not list(saved.glob("*.partial"))
 
 

@@ -83,6 +83,14 @@ def test_a_mistake_leaves_the_session_as_it_was(text: str, code: str, param: str
     assert types(append(made, QUIET)) == ["speech_stopped", *COMMITTED]
 
 
+def test_an_event_may_have_a_hundred_fields() -> None:
+    made = opened()
+    for count, code in ((98, "unknown_parameter"), (99, "invalid_value")):
+        inner = {f"f{i}": 0 for i in range(count)}
+        error = only_error(send(made, "session.update", session={"audio": inner}))
+        assert error.code == code, count
+
+
 def test_an_unknown_query_parameter_ends_it() -> None:
     made = RealtimeSession(EnergyDetector(), LIMITS, "sess_1")
     error = only_error(made.open([("intent", "transcription")]))
