@@ -70,6 +70,9 @@ class SceneRecipe:
     layered: Share = 0.0  # of the scenes with a background: another noise comes and goes over it
     # Triangular: low, mode, high.
     snr_db: Annotated[tuple[float, float, float], AfterValidator(_rising)] = (-8.0, 4.0, 40.0)
+    late: Share = (
+        0.0  # of the scenes with speech: the first word anywhere, else after 0.7 s or less
+    )
     lone: Share = 0.0  # of the scenes with speech: one utterance in a quiet place, no more
     speech_spread_db: NotNegative = 6.0  # of each utterance around the scene's speech level
     room: Share = 0.5

@@ -40,6 +40,8 @@ class Utterances:
         # One scene in three starts in mid-talk, so that no silence need come first.
         starts = draw.exponential(count, mean=70)
         gaps[:, 0] = torch.where(draw.chance(count, p=0.33), 0, starts)
+        if r.late and len(some := draw.some(count, r.late)):
+            gaps[some, 0] = draw.uniform(len(some), high=0.9 * r.frames)
         if lone is not None:
             gaps[:, 1:] += lone[:, None] * r.frames
         changed = draw.uniform(count, SLOTS, low=0.88, high=1.12)
