@@ -318,3 +318,14 @@ def test_muted_scenes_are_digital_silence_before_the_words_and_never_in_them(
     ends = torch.nonzero(silent[:, :-10] & ~silent[:, 1:-9])
     soon = torch.stack([(labels[row, place : place + 11] != 0).any() for row, place in ends])
     assert 0.1 < soon.float().mean() < 0.9
+
+
+def test_first_words_come_at_any_time(cache: list[Cached]) -> None:
+    def first(recipe: SceneRecipe) -> Tensor:
+        labels = Mixer(talkers(cache), recipe).scenes(Draw("cpu", 7), 100)[1]
+        return (labels == SPEECH).int().argmax(1) / labels.shape[1]
+
+    assert (first(BARE) > 0.6).float().mean() < 0.1
+    late = first(replace(BARE, late=1))
+    assert 0.2 < (late > 0.6).float().mean() < 0.5
+    assert 0.1 < (late < 0.3).float().mean()
