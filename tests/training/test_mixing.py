@@ -328,4 +328,4 @@ def test_first_words_come_at_any_time(cache: list[Cached]) -> None:
     assert (first(BARE) > 0.6).float().mean() < 0.1
     late = first(replace(BARE, late=1))
     assert 0.2 < (late > 0.6).float().mean() < 0.5
-    assert 0.1 < (late < 0.3).float().mean()
+    assert (late < 0.3).float().mean() > 0.1
