@@ -70,7 +70,7 @@ class SegmentLines:
             raise refusal(problem_of(values["problem"]))
         if kind == "segment":
             self._segments.append(values)
-            segment: Segment = _taken(Segment, values)
+            segment: Segment = taken(Segment, values)
             return segment
         if kind == "summary":
             self._result = detection({**values, "segments": self._segments}, self._name)
@@ -98,7 +98,7 @@ def parse_detection(text: str, name: str) -> Detection:
 def detection(values: Mapping[str, Any], name: str) -> Detection:
     """One result, as it came in JSON."""
     try:
-        segments = [_taken(Segment, segment) for segment in values["segments"]]
+        segments = [taken(Segment, segment) for segment in values["segments"]]
         probabilities = _probabilities(values.get("frames"), segments)
         return Detection(
             id=values["id"],
@@ -106,7 +106,7 @@ def detection(values: Mapping[str, Any], name: str) -> Detection:
             segments=sorted(segments, key=lambda s: (s.channel, s.start)),
             duration=values["duration"],
             model=values["model"],
-            params=_taken(Segmentation, values["params"]),
+            params=taken(Segmentation, values["params"]),
             source=_source(values["source"]),
             warnings=list(values["warnings"]),
             probabilities=probabilities,
@@ -127,7 +127,7 @@ def _object(text: str) -> dict[str, Any]:
     return values
 
 
-def _taken(kind: type[Any], values: Mapping[str, Any]) -> Any:
+def taken(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """A dataclass from those values that it knows: a later service may send more.
 
     An earlier one may send less, of what has a default.
@@ -142,7 +142,7 @@ def _source(values: Mapping[str, Any] | None) -> Any:
     # The decoders come with it, which a client that only streams has no use for.
     from vad.audio import SourceInfo
 
-    return None if values is None else _taken(SourceInfo, values)
+    return None if values is None else taken(SourceInfo, values)
 
 
 def _probabilities(

@@ -101,7 +101,7 @@ class Client:
             reconnect: go on with a new connection where one is lost; see `vad.client.Stream`.
             params: see `StreamParams`, and the thresholds of `vad.Segmentation`.
         """
-        return Stream(stream_query(sample_rate, params), self._config.stream(reconnect))
+        return Stream(stream_query(sample_rate, params), self._config, reconnect)
 
     def close(self) -> None:
         """Lets go of the connections."""
@@ -185,7 +185,7 @@ class AsyncClient:
         **params: Unpack[StreamParams],
     ) -> AsyncStream:
         """Opens a live stream of mono audio with `async with`; see `Client.stream`."""
-        return AsyncStream(stream_query(sample_rate, params), self._config.stream(reconnect))
+        return AsyncStream(stream_query(sample_rate, params), self._config, reconnect)
 
     async def aclose(self) -> None:
         """Lets go of the connections."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,25 +55,6 @@ class Retry:
         return max(asked, backoff * random.uniform(0.5, 1))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Connecting:
-    """How to get a stream's connection.
-
-    Attributes:
-        url: of the stream, without its query.
-        headers: with the key, if there is one.
-        timeout_s: for the handshake.
-        retry: for a service that asks to try again.
-        reconnect: whether a stream that is lost goes on with a new connection.
-    """
-
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    timeout_s: float
-    retry: Retry
-    reconnect: bool
-
-
 @dataclass(frozen=True)
 class Config:
     """What a client was told; see `vad.client.Client`."""
@@ -98,15 +79,10 @@ class Config:
         timeout = httpx.Timeout(self.timeout_s, connect=CONNECT_S)
         return {"base_url": self.base_url, "headers": self.headers, "timeout": timeout}
 
-    def stream(self, reconnect: bool) -> Connecting:
-        """What streams need."""
-        return Connecting(
-            url=f"ws{self.base_url.removeprefix('http').rstrip('/')}{ROUTE}/stream",
-            headers=self.headers,
-            timeout_s=CONNECT_S,
-            retry=self.retry,
-            reconnect=reconnect,
-        )
+    @property
+    def stream_url(self) -> str:
+        """Of a stream, without its query."""
+        return f"ws{self.base_url.removeprefix('http').rstrip('/')}{ROUTE}/stream"
 
     def pause(self, refused: Refused, tried: int, repeatable: bool) -> float:
         """Seconds until the next try; or raises the refusal, if there shall be none."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from vad.client.answers import taken
 from vad.client.errors import (
     ConnectionFailed,
     Problem,
@@ -121,7 +122,10 @@ class Session:
             return problem_of_error(values)
         if values["type"] != "session.created":
             raise ConnectionFailed(f"expected session.created, not {values['type']}")
-        self.info = _made(SessionInfo, values)
+        try:
+            self.info = taken(SessionInfo, values)
+        except KeyError as exc:
+            raise ConnectionFailed(f"a message of the service lacks {exc}") from exc
         limits = self.info.limits
         size = limits.get("max_message_bytes", 1) if isinstance(limits, dict) else None
         if not isinstance(size, int) or size < 1:
@@ -162,7 +166,8 @@ class Session:
         kind = values["type"]
         try:
             if kind in _EVENTS:
-                return self._book(_made(_EVENTS[kind], values))
+                lists = {n: tuple(v) for n, v in values.items() if isinstance(v, list)}
+                return self._book(taken(_EVENTS[kind], values | lists))
             if kind == "session.closed" and self._fatal is None:
                 audio_ms = self._offset_ms + int(values["audio_ms"])
                 self.summary = StreamSummary(audio_ms, self._speech_ms, self._segments)
@@ -241,16 +246,3 @@ def _message(text: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("type"), str):
         raise ConnectionFailed(f"this is no message of convad's service: {text[:80]!r}")
     return values
-
-
-def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass from those values that it knows: a later service may send more."""
-    try:
-        given = {
-            field.name: values[field.name]
-            for field in fields(kind)
-            if field.init and (field.name in values or field.default is MISSING)
-        }
-    except KeyError as exc:
-        raise ConnectionFailed(f"a message of the service lacks {exc}") from exc
-    return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from vad.client.connecting import Connecting
+from vad.client.connecting import CONNECT_S, Config
 from vad.client.errors import (
     ConnectionFailed,
     Refused,
@@ -94,9 +94,9 @@ class AsyncStream:
     raised, or with `reconnect` a new connection is made, where times and ids go on.
     """
 
-    def __init__(self, params: Mapping[str, Any], connecting: Connecting) -> None:
+    def __init__(self, params: Mapping[str, Any], config: Config, reconnect: bool) -> None:
         self._session = Session(params)
-        self._connecting = connecting
+        self._config, self._reconnect = config, reconnect
         self._connection: ClientConnection | None = None
         self._usable = asyncio.Event()  # there is a connection, or there will be none
         self._inbox = Inbox()
@@ -239,7 +239,7 @@ class AsyncStream:
                 if not isinstance(failure, StreamLost) or self._session.ending:
                     break
                 pause = failure.retry_after or 0.0
-                if not self._connecting.reconnect or pause > self._connecting.retry.longest_s:
+                if not self._reconnect or pause > self._config.retry.longest_s:
                     break
                 await asyncio.sleep(pause)
                 self._connection = await self._connect(again=True)
@@ -281,20 +281,20 @@ class AsyncStream:
             try:
                 return await self._dial()
             except (Refused, ConnectionFailed) as exc:
-                pause = self._connecting.retry.pause(tried, exc)
+                pause = self._config.retry.pause(tried, exc)
                 if pause is None or not _may_pass(exc, again):
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
     async def _dial(self) -> ClientConnection:
-        how = self._connecting
+        url = self._config.stream_url
         try:
             connection = await connect(
-                f"{how.url}?{urlencode(as_query(self._session.params))}",
-                additional_headers=how.headers,
+                f"{url}?{urlencode(as_query(self._session.params))}",
+                additional_headers=self._config.headers,
                 compression=None,  # PCM doesn't compress
-                open_timeout=how.timeout_s,
+                open_timeout=CONNECT_S,
                 ping_timeout=SILENCE_S,
                 max_size=None,  # the service's messages are small, and its own
             )
@@ -303,7 +303,7 @@ class AsyncStream:
             body = bytes(answer.body or b"")
             raise refusal_of_response(answer.status_code, answer.headers, body) from exc
         except (OSError, WebSocketException) as exc:
-            raise ConnectionFailed(f"{how.url} can't be reached: {exc}") from exc
+            raise ConnectionFailed(f"{url} can't be reached: {exc}") from exc
         try:
             await self._welcome(connection)
         except BaseException:
@@ -313,13 +313,13 @@ class AsyncStream:
 
     async def _welcome(self, connection: ClientConnection) -> None:
         try:
-            async with asyncio.timeout(self._connecting.timeout_s):
+            async with asyncio.timeout(CONNECT_S):
                 problem = self._session.opened(str(await connection.recv()))
                 if problem is not None:
                     await connection.wait_closed()
                     raise refusal(problem, connection.close_code)
         except (TimeoutError, ConnectionClosed) as exc:
-            raise ConnectionFailed(f"no welcome from {self._connecting.url}: {exc!r}") from exc
+            raise ConnectionFailed(f"no welcome from {self._config.stream_url}: {exc!r}") from exc
 
 
 def _may_pass(failure: Refused | ConnectionFailed, again: bool) -> bool:

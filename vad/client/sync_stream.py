@@ -7,7 +7,7 @@ import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, Self, TypeVar, Unpack
 
-from vad.client.connecting import Connecting
+from vad.client.connecting import Config
 from vad.client.files import Thresholds
 from vad.client.session import SessionInfo, StreamSummary
 from vad.client.streams import AsyncStream
@@ -49,8 +49,8 @@ class Stream:
     iterates; a single one sends and takes what has arrived with `poll`.
     """
 
-    def __init__(self, params: Mapping[str, Any], connecting: Connecting) -> None:
-        self._stream = AsyncStream(params, connecting)
+    def __init__(self, params: Mapping[str, Any], config: Config, reconnect: bool) -> None:
+        self._stream = AsyncStream(params, config, reconnect)
         self._loop: _Loop | None = None
 
     @property
