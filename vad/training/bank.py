@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ class Bank:
         ]
         clips = [row for _, rows in used for row in rows]
         counts = np.array([len(rows) for _, rows in used])
-        sizes = [sum(int(row["frames"]) for row in rows) for _, rows in used]  # type: ignore[call-overload]
+        sizes = [sum(row["frames"] for row in rows) for _, rows in used]
         shares = [boost.get(c.name, 1.0) * n**0.5 for (c, _), n in zip(used, sizes, strict=True)]
         columns = {
             "audio": np.concatenate([c.audio for c, _ in used]),
@@ -181,7 +182,7 @@ class Bank:
         return Rows(audio, labels, torch.where(inside, slot, slots), pieces.clip)
 
 
-def held_out(corpus: str, row: dict[str, object], rules: Sequence[str]) -> bool:
+def held_out(corpus: str, row: dict[str, Any], rules: Sequence[str]) -> bool:
     """Whether a clip is kept for testing.
 
     Rules: `corpus` (all of it), `corpus:group`, `:group` (in any corpus), `corpus%n` (every n-th
@@ -219,13 +220,13 @@ def unknown(corpora: Sequence[Cached], rules: Iterable[str]) -> list[str]:
     return [rule for rule in rules if not known(rule)]
 
 
-def _usable(corpus: Cached, rules: Sequence[str]) -> list[dict[str, object]]:
+def _usable(corpus: Cached, rules: Sequence[str]) -> list[dict[str, Any]]:
     rows = [row for row in corpus.clips if not held_out(corpus.name, row, rules)]
     if corpus.kind == "speech":
         rows = [row for row in rows if _spoken(corpus, row) >= SHORTEST_SPEECH]
     return rows
 
 
-def _spoken(corpus: Cached, row: dict[str, object]) -> int:
-    start, length = int(row["frame"]), int(row["frames"])  # type: ignore[call-overload]
-    return int((corpus.labels[start : start + length] == SPEECH).sum())
+def _spoken(corpus: Cached, row: dict[str, Any]) -> int:
+    frames = corpus.labels[row["frame"] : row["frame"] + row["frames"]]
+    return int((frames == SPEECH).sum())

@@ -14,10 +14,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
-from numpy.typing import NDArray
 
 from vad.errors import DataError
 from vad.evaluation.timing import runs
@@ -78,7 +78,7 @@ def write_made_sets(
         if corpus.name in recipe.bursts_of and corpus.clips:
             (out / "bursts").mkdir(exist_ok=True)
             name = f"bursts/{corpus.name}.flac"
-            audio_of_all = np.concatenate([_samples(corpus, row) for row in corpus.clips])
+            audio_of_all = np.concatenate([corpus.samples(row) for row in corpus.clips])
             sf.write(out / name, audio_of_all, SAMPLE_RATE, subtype="PCM_16")
             frames = np.zeros(len(audio_of_all) // HOP_SAMPLES, np.int8)
             rows.append(_row("bursts", name, frames))
@@ -92,14 +92,9 @@ def _held_out(corpus: Cached, rules: Sequence[str]) -> Cached:
     return replace(corpus, clips=[row for row in corpus.clips if held_out(corpus.name, row, rules)])
 
 
-def _samples(corpus: Cached, row: dict[str, object]) -> NDArray[np.int16]:
-    first, count = int(row["frame"]), int(row["frames"])  # type: ignore[call-overload]
-    return np.asarray(corpus.audio[first * HOP_SAMPLES : (first + count) * HOP_SAMPLES])
-
-
-def _row(name: str, file: str, labels: Labels) -> dict[str, object]:
+def _row(name: str, file: str, labels: Labels) -> dict[str, Any]:
     def spans(value: int) -> list[list[float]]:
         return [[a * HOP_MS / 1000, b * HOP_MS / 1000] for a, b in runs(labels == value)]
 
-    row: dict[str, object] = {"set": name, "file": file, "duration": len(labels) * HOP_MS / 1000}
+    row: dict[str, Any] = {"set": name, "file": file, "duration": len(labels) * HOP_MS / 1000}
     return row | {"speech": spans(SPEECH), "ignored": spans(IGNORE), "labels": "made"}

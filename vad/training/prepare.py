@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +56,13 @@ class Cached:
     kind: str
     audio: NDArray[np.int16]
     labels: NDArray[np.int8]
-    clips: list[dict[str, object]]
+    clips: list[dict[str, Any]]
     place: Path = Path()
+
+    def samples(self, row: dict[str, Any]) -> NDArray[np.int16]:
+        """[samples] int16 of a clip."""
+        first, last = row["frame"], row["frame"] + row["frames"]
+        return self.audio[first * HOP_SAMPLES : last * HOP_SAMPLES]
 
     def __reduce__(self) -> tuple[Callable[[Path], Cached], tuple[Path]]:
         return read_cached, (self.place,)

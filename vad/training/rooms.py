@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vad.frames import HOP_SAMPLES
 from vad.training import effects
 from vad.training.draw import Draw
 from vad.training.prepare import Cached
@@ -43,9 +42,7 @@ def _responses(corpus: Cached) -> list[Tensor]:
     """A corpus's impulse responses, [1 s] each, from the loudest sample, the direct sound, on."""
     found = []
     for row in corpus.clips:
-        first, count = int(row["frame"]), int(row["frames"])  # type: ignore[call-overload]
-        audio = corpus.audio[first * HOP_SAMPLES : (first + count) * HOP_SAMPLES]
-        whole = torch.from_numpy(audio.copy()).float() / 32768
+        whole = torch.from_numpy(corpus.samples(row).copy()).float() / 32768
         heard = whole[int(whole.abs().argmax()) :][: effects.RESPONSE]
         found.append(functional.pad(heard, (0, effects.RESPONSE - len(heard))))
     return found
