@@ -178,11 +178,11 @@ WRONG = {
     "min_silence_duration_ms": [-1, NAN, "100", None],
     "max_speech_duration_s": [0, -1, NAN, "inf", None],
     "speech_pad_ms": [NAN, float("inf"), "30", None],
-    "time_resolution": [NAN, 1.5, "1"],
+    "time_resolution": [NAN, 1.5, -1, "1"],
     "min_silence_at_max_speech": [-1, NAN, "98"],
     "sampling_rate": [NAN, 16_000.5, "16000", None, 0],
-    "audio_length_samples": [NAN, float("inf"), "9"],
-    "step": [NAN, "1"],
+    "audio_length_samples": [NAN, float("inf"), -1, "9"],
+    "step": [NAN, 0, 1.5, "1"],
 }
 
 
@@ -214,18 +214,48 @@ def test_impossible_parameters_are_refused_at_every_door(
             model(audio[:512], value)
 
 
-@pytest.mark.parametrize("spans", [[{"start": NAN, "end": 9}], [{"start": 0, "end": "9"}]])
-def test_spans_of_no_numbers_are_refused(audio: Any, spans: Any) -> None:
+@pytest.mark.parametrize(
+    "spans",
+    [[{"start": NAN, "end": 9}], [{"start": 0, "end": "9"}], [{"start": 1}], [(1, 2)], "spans"],
+)
+def test_what_are_no_spans_is_refused(audio: Any, spans: Any) -> None:
     for door in (silero.collect_chunks, silero.drop_chunks):
-        with pytest.raises(ParameterError, match=r"start|end"):
+        with pytest.raises(ParameterError, match=r"start|end|tss"):
             door(spans, audio)
         with pytest.raises(ParameterError, match="sampling_rate"):
             door([], audio, seconds=True, sampling_rate=NAN)
+        with pytest.raises(ParameterError, match="wav: must be"):
+            door([{"start": 0, "end": 9}], audio[None])
 
 
-def test_probabilities_of_no_number_are_refused() -> None:
+def test_what_is_left_is_left_once(audio: Any) -> None:
+    """In whatever order spans come, and though they overlap."""
+    spans = [{"start": 500, "end": 900}, {"start": 50, "end": 90}, {"start": 60, "end": 70}]
+    left = silero.drop_chunks(spans, audio)
+    wanted = np.delete(np.asarray(audio), [*range(50, 90), *range(500, 900)])
+    np.testing.assert_array_equal(np.asarray(left), wanted)
+
+
+@pytest.mark.parametrize("probs", [[0.1, NAN], None, ["a"], np.zeros((2, 3)), 0.5])
+def test_what_are_no_probabilities_is_refused(probs: Any) -> None:
     with pytest.raises(ParameterError, match="speech_probs"):
-        silero.get_speech_timestamps_from_probs([0.1, NAN])
+        silero.get_speech_timestamps_from_probs(probs)
+
+
+def test_probabilities_as_a_model_gives_them(audio: Any, model: Any) -> None:
+    model.reset_states()
+    calls = [model(audio[i : i + 512], 16_000) for i in range(0, 96_000, 512)]
+    wanted = silero.get_speech_timestamps_from_probs([float(each) for each in calls])
+    assert wanted
+    assert silero.get_speech_timestamps_from_probs(calls) == wanted
+    assert silero.get_speech_timestamps_from_probs(np.array(wanted[:0])) == []
+
+
+def test_pads_may_trim_all_of_it(audio: Any, model: Any) -> None:
+    found = silero.get_speech_timestamps(audio, model, speech_pad_ms=-1500, time_resolution=1.0)
+    assert 0 < len(found) < 5
+    assert all(span["start"] < span["end"] for span in found)
+    assert silero.get_speech_timestamps(audio, model, speech_pad_ms=-1e9) == []
 
 
 def rates() -> list[Any]:
@@ -394,6 +424,8 @@ def test_what_else_is_done_with_a_torch_module(audio: Any, model: Any) -> None:
     weights = list(model.parameters())
     assert next(model.parameters()).device == torch.device("cpu")
     assert sum(each.numel() for each in weights) >= 10_000
+    assert [name for name, _ in model.named_parameters()] == [*model.state_dict()]
+    assert model.training is False
     chunk = audio[:512]
     with torch.no_grad():
         for given_ in (chunk.half(), chunk.bfloat16(), chunk.double(), chunk.unsqueeze(0)):

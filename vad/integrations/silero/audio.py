@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,27 +53,41 @@ def collect_chunks(
         sampling_rate: of `wav`, Hz; needed with `seconds`.
 
     Raises:
-        ParameterError: seconds without a sampling rate, or a span whose ends are no numbers.
+        ParameterError: seconds without a sampling rate, what are no spans, or several channels.
     """
-    return _joined([wav[start:end] for start, end in _spans(tss, seconds, sampling_rate)], wav)
+    spans = _spans(tss, wav, seconds, sampling_rate)
+    return _joined([wav[start:end] for start, end in spans], wav)
 
 
 def drop_chunks(
     tss: Timestamps, wav: Any, seconds: bool = False, sampling_rate: int | None = None
 ) -> Any:
     """What is left of `wav` without the spans; arguments as for `collect_chunks`."""
-    spans = [(0, 0), *_spans(tss, seconds, sampling_rate)]
-    ends = [start for start, _ in spans[1:]] + [len(wav)]
-    return _joined([wav[end:until] for (_, end), until in zip(spans, ends, strict=True)], wav)
+    kept, at = [], 0
+    for start, end in sorted(_spans(tss, wav, seconds, sampling_rate)):
+        kept.append(wav[at : max(at, start)])
+        at = max(at, end)
+    return _joined([*kept, wav[at:]], wav)
 
 
-def _spans(tss: Timestamps, seconds: bool, sampling_rate: int | None) -> Iterable[tuple[int, int]]:
+def _spans(
+    tss: Timestamps, wav: Any, seconds: bool, sampling_rate: int | None
+) -> list[tuple[int, int]]:
     if seconds and not sampling_rate:
         raise ParameterError("sampling_rate", "must be given with seconds, in Hz")
+    if (dimensions := getattr(wav, "ndim", 1)) != 1:
+        raise ParameterError("wav", f"must be [samples]; it has {dimensions} dimensions")
     scale = rate_of("sampling_rate", sampling_rate) if seconds else 1
+    found = []
     for span in tss:
-        check(start=span["start"], end=span["end"])
-    return [(round(span["start"] * scale), round(span["end"] * scale)) for span in tss]
+        try:
+            start, end = span["start"], span["end"]
+        except (TypeError, KeyError, IndexError):
+            told = f"must be spans with a start and an end, not {span!r:.40}"
+            raise ParameterError("tss", told) from None
+        check(start=start, end=end)
+        found.append((max(0, round(start * scale)), max(0, round(end * scale))))
+    return found
 
 
 def _joined(parts: list[Any], wav: Any) -> Any:

@@ -87,7 +87,7 @@ class VADIterator:
                 return None
             self.triggered = True
             at = begins - self.speech_pad_samples
-            return {"start": self._position(at, return_seconds, time_resolution)}
+            return {"start": self._position(at, return_seconds, int(time_resolution))}
         if not self.triggered or probability >= self.threshold - 0.15:
             return None
         self.temp_end = self.temp_end or self.current_sample
@@ -96,7 +96,7 @@ class VADIterator:
             return None
         at = self.temp_end - chunk.shape[1] + self.speech_pad_samples
         self.temp_end, self.triggered = 0, False
-        return {"end": self._position(at, return_seconds, time_resolution)}
+        return {"end": self._position(at, return_seconds, int(time_resolution))}
 
     def _position(self, sample: float, seconds: bool, places: int) -> float:
         sample = max(0, sample - self._late)

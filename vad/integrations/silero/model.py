@@ -74,6 +74,8 @@ class TorchModule:
     float32 and has nothing to learn.
     """
 
+    training = False
+
     def to(self, *_: Any, **__: Any) -> Self:
         """Itself."""
         return self
@@ -191,10 +193,20 @@ class SileroVAD(TorchModule):
     def __reduce__(self) -> tuple[type[SileroVAD], tuple[Detector]]:
         return type(self), (self.detector,)  # a copy is of the model, not of its stream
 
-    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The network's weights, as tensors on its device, or as arrays where torch is not."""
-        for each in self.detector.model().weights.values():
-            yield each if torch() is None else tensor(each).to(self.detector.device)
+        found = dict(sorted(self.detector.model().weights.items()))
+        if torch() is None:
+            return found
+        return {name: tensor(each).to(self.detector.device) for name, each in found.items()}
+
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+        """Those of `state_dict`."""
+        return iter(self.state_dict().values())
+
+    def named_parameters(self) -> Iterator[tuple[str, Any]]:
+        """The same with their names."""
+        return iter(self.state_dict().items())
 
 
 class SileroVADSequence:

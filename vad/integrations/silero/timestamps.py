@@ -16,10 +16,11 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any
 
+from vad.audio.pcm import as_array
 from vad.errors import MissingExtra, ParameterError
 from vad.integrations.silero.arrays import mono
 from vad.integrations.silero.model import WINDOW_MS, SileroVAD, SileroVADSequence
-from vad.integrations.silero.values import DURATIONS, PROBABILITIES, check, rate_of
+from vad.integrations.silero.values import DURATIONS, PROBABILITIES, WHOLE, check, rate_of
 
 Span = dict[str, Any]
 
@@ -29,11 +30,9 @@ HEARD_MORE_MS = WINDOW_MS
 _CHECKED = (
     *PROBABILITIES,
     *DURATIONS,
+    *WHOLE,
     "max_speech_duration_s",
     "speech_pad_ms",
-    "time_resolution",
-    "audio_length_samples",
-    "step",
 )
 
 
@@ -152,9 +151,8 @@ def get_speech_timestamps_from_probs(
     """
     _check(locals())
     sampling_rate = rate_of("sampling_rate", sampling_rate)
-    probs = [float(value) for value in speech_probs]
-    if not all(map(isfinite, probs)):
-        raise ParameterError("speech_probs", "must be finite")
+    time_resolution, step = int(time_resolution), int(step)
+    probs = _probabilities(speech_probs)
     window = sampling_rate * WINDOW_MS / 1000
     length = len(probs) * window if audio_length_samples is None else audio_length_samples
     pad = sampling_rate * speech_pad_ms / 1000
@@ -179,6 +177,18 @@ def get_speech_timestamps_from_probs(
             for start, end in spans
         ]
     return [{"start": start * step, "end": end * step} for start, end in spans]
+
+
+def _probabilities(given: Any) -> list[float]:
+    found = as_array(given, "speech_probs")
+    # Those of a model's calls may each be of one chunk of one stream.
+    is_one_row = found.ndim and (not found.size or found.size == max(found.shape))
+    if found.size and (not is_one_row or found.dtype.kind not in "fiu"):
+        raise ParameterError("speech_probs", "must be numbers, [windows]")
+    probs: list[float] = found.reshape(-1).astype(float).tolist()
+    if not all(map(isfinite, probs)):
+        raise ParameterError("speech_probs", "must be finite")
+    return probs
 
 
 def _segmented(probs: Any, length: int, asked: dict[str, Any]) -> list[Span]:
@@ -280,10 +290,12 @@ def _spoken(
 def _padded(spans: list[tuple[float, float]], pad: float, length: float) -> list[tuple[int, int]]:
     gaps = [start - end for (_, end), (start, _) in pairwise(spans)]
     pads = [pad, *(gap // 2 if gap < 2 * pad else pad for gap in gaps), pad]
-    return [
+    padded = [
         (int(max(0, start - before)), int(min(length, end + after)))
         for (start, end), before, after in zip(spans, pads, pads[1:], strict=False)
     ]
+    # Negative pads may leave nothing of it.
+    return padded if pad >= 0 else [(start, end) for start, end in padded if start < end]
 
 
 def _draw(probs: Sequence[float]) -> None:

@@ -11,7 +11,13 @@ from vad.errors import ParameterError
 
 PROBABILITIES = ("threshold", "neg_threshold")
 OPTIONAL = ("neg_threshold", "audio_length_samples")
-DURATIONS = ("min_speech_duration_ms", "min_silence_duration_ms", "min_silence_at_max_speech")
+DURATIONS = (
+    "min_speech_duration_ms",
+    "min_silence_duration_ms",
+    "min_silence_at_max_speech",
+    "audio_length_samples",
+)
+WHOLE = {"time_resolution": 0, "step": 1}  # and the least
 
 
 def check(**values: Any) -> None:
@@ -28,10 +34,12 @@ def check(**values: Any) -> None:
             _demand(0 <= number <= 1, name, "between 0 and 1", value)
         elif name in DURATIONS:
             _demand(number >= 0, name, "0 or more", value)
+            _demand(name != "audio_length_samples" or number < math.inf, name, "finite", value)
         elif name == "max_speech_duration_s":
             _demand(number > 0, name, "positive", value)
-        elif name == "time_resolution":
-            _demand(number.is_integer(), name, "a whole number of decimal places", value)
+        elif name in WHOLE:
+            _demand(number.is_integer(), name, "a whole number", value)
+            _demand(number >= WHOLE[name], name, f"{WHOLE[name]} or more", value)
         else:
             _demand(math.isfinite(number), name, "finite", value)
 
