@@ -302,6 +302,8 @@ def _blamed(model: type[BaseModel], error: ErrorDetails) -> tuple[type[BaseModel
 
 
 def _message(model: type[BaseModel], error: ErrorDetails) -> str:
+    if error["type"] == "model_type":  # pydantic would name a class of ours
+        return "must be an object"
     if error["type"] != "extra_forbidden":
         return error["msg"]
     known = ", ".join(sorted(model.model_fields))

@@ -70,6 +70,11 @@ def _place(value: str) -> str:
     return _host(name) + (f":{port}" if port else "")
 
 
+def _folder(value: object) -> object:
+    """Empty, as compose.yaml's `${VAD_JOBS_DIR:-}` leaves it, is not set; not the current one."""
+    return None if value == "" else value
+
+
 def _signing(value: SecretStr | None) -> SecretStr | None:
     if value is not None:
         signing_key(value.get_secret_value())
@@ -108,6 +113,7 @@ Origins = Annotated[
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_split)
 ]
+Folder = Annotated[Path | None, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -152,7 +158,7 @@ class Settings(BaseSettings):
     root_path: Annotated[str, AfterValidator(_root_path)] = Field(
         default="", description="path under which a proxy serves this, such as /vad"
     )
-    shared_dir: Path | None = Field(
+    shared_dir: Folder = Field(
         default=None,
         description="where several processes keep their common counts; `workers` makes its own",
     )
@@ -257,7 +263,7 @@ class Settings(BaseSettings):
         default=2**20, ge=1, description="that wait in one stream before reading stops"
     )
 
-    jobs_dir: Path | None = Field(
+    jobs_dir: Folder = Field(
         default=None,
         description="a folder on this machine's disk that keeps jobs across restarts; not set: "
         "there are no jobs",

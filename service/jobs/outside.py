@@ -78,7 +78,9 @@ class Outside:
             UrlRefused: it is none that may be asked for.
         """
         if len(url) > MAX_URL or not _PLAIN.fullmatch(url):
-            raise UrlRefused(f"must be of {MAX_URL} characters or less, ASCII and no spaces")
+            raise UrlRefused(
+                f"must be of 1 to {MAX_URL} characters, ASCII and no spaces: percent-encode others"
+            )
         try:
             parts = urlsplit(url)
             port = parts.port or PORTS.get(parts.scheme, 0)

@@ -360,6 +360,7 @@ def test_what_may_pass_is_tried_again(client: TestClient, host: Host) -> None:
 def test_what_is_wrong_is_told_at_once(client: TestClient, body: Any, param: str) -> None:
     found = check_problem(client.post("/v1/jobs", json=body), 422, "invalid-parameter")
     assert [error.param for error in found.errors or ()] == [param]
+    assert "SourceField" not in found.detail
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "1"])
@@ -938,3 +939,11 @@ def test_a_secret_that_is_none(secret: str) -> None:
 def test_a_host_that_is_none(name: str) -> None:
     with pytest.raises(ValueError, match="job_hosts"):
         Settings(job_hosts=name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["jobs_dir", "shared_dir"])
+def test_an_empty_folder_is_none_and_not_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"VAD_{name.upper()}", "")
+    assert getattr(Settings(), name) is None
