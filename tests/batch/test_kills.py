@@ -18,7 +18,7 @@ from vad.errors import VadError
 
 from .batch_kit import batch, environment, gone, place, rows, wait_for
 
-FILES = 40
+FILES = 160
 
 # The command, but with a file of rows every moment, so that a test needn't last.
 HASTY = """
