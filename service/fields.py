@@ -13,10 +13,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from service.errors import FieldError, InvalidFields, MalformedBody
 from vad.audio import MAX_RATE, MIN_RATE
-from vad.config import PRESETS, Segmentation
+from vad.config import PRESETS, Channels, Encoding, Segmentation
 from vad.errors import ParameterError
 
-Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 ResponseFormat = Literal["json", "ndjson", "rttm", "srt", "vtt", "csv", "textgrid", "audacity"]
 _STATED = {field.name: field for field in fields(Segmentation)}
 SEGMENTATION_NAMES = frozenset(_STATED)
@@ -83,7 +82,7 @@ def _channels(value: object) -> object:
     raise PydanticCustomError("channels", "must be mix, separate or the index of a channel")
 
 
-ChannelsField = Annotated[Literal["mix", "separate"] | int, BeforeValidator(_channels)]
+ChannelsField = Annotated[Channels, BeforeValidator(_channels)]
 
 
 def _include(values: object) -> object:

@@ -40,7 +40,9 @@ class Places:
         """A place; None if all are taken."""
         for place in range(self._limit):
             # A process gets a lock that it holds already: only its own books know of that.
-            if place not in self._taken and self._lock(place):
+            if place in self._taken:
+                continue
+            if self._descriptor is None or _locked(self._descriptor, place):
                 self._taken.add(place)
                 return place
         return None
@@ -53,16 +55,15 @@ class Places:
 
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, place)
 
-    def _lock(self, place: int) -> bool:
-        if self._descriptor is None:
-            return True
-        import fcntl
 
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except (BlockingIOError, PermissionError):  # POSIX allows either
-            return False
-        return True
+def _locked(descriptor: int, place: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except (BlockingIOError, PermissionError):  # POSIX allows either
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from vad.errors import ParameterError
 
 DEFAULT_MODEL = "convad-base"
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]  # of headerless PCM
+Channels = Literal["mix", "separate"] | int  # which are listened to; the number is one's index
 
 
 def _parameter(default: Any, low: float, high: float, unit: str, about: str) -> Any:

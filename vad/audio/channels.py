@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
+from vad.config import Channels
 from vad.errors import ParameterError
-
-Channels = Literal["mix", "separate"] | int
 
 _AUDIBLE = 1e-5  # mean square, -50 dB
 # Of a mix's energy to its channels': one of 64 that speaks alone gives 1/64, cancellation less.

@@ -7,15 +7,14 @@ import os
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import Any, BinaryIO, Literal, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 from vad.client.answers import Detection, SegmentLines
+from vad.config import Channels, Encoding
 from vad.files import binary_file, open_path
 from vad.segments import Segment
 
 Audio = str | os.PathLike[str] | bytes | BinaryIO
-Channels = Literal["mix", "separate"] | int
-Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Part = tuple[str, bytes | BinaryIO, str]
 
 
