@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -171,15 +171,24 @@ def _check(
 # ---------------------------------------------------------------- where results go
 
 
-class _Sink(Protocol):
-    @property
-    def scrolls(self) -> bool:
-        """Whether it prints on a terminal while the work goes on."""
-        ...
+class _Sink:
+    """Where results go.
 
-    def add(self, recording: Recording, found: Segments) -> None: ...
+    Attributes:
+        scrolls: whether it prints on a terminal while the work goes on.
+    """
 
-    def finish(self) -> None: ...
+    scrolls = False
+
+    def __init__(self) -> None:
+        self._results: list[Segments] = []
+
+    def add(self, recording: Recording, found: Segments) -> None:
+        """Takes a recording's result, in order."""
+        self._results.append(found)
+
+    def finish(self) -> None:
+        """There are no more."""
 
 
 def _sink(
@@ -199,17 +208,12 @@ def _sink(
     return _Whole(output, format or "json", several)
 
 
-class _Whole:
+class _Whole(_Sink):
     """All results as one text, once all are there."""
 
-    scrolls = False
-
     def __init__(self, output: Path | None, format: str, several: bool) -> None:
+        super().__init__()
         self._output, self._format, self._several = output, format, several
-        self._results: list[Segments] = []
-
-    def add(self, recording: Recording, found: Segments) -> None:
-        self._results.append(found)
 
     def finish(self) -> None:
         from vad.formats import render, render_many
@@ -224,10 +228,11 @@ class _Whole:
         _put(self._output, text, self._format)
 
 
-class _Lines:
+class _Lines(_Sink):
     """Each result by itself: on standard output as it comes, in a file once all are there."""
 
     def __init__(self, output: Path | None, recordings: Sequence[Recording], format: str) -> None:
+        super().__init__()
         self._output, self._format = output, format
         self._ids = _rttm_ids(recordings)
         self.scrolls = output is None and sys.stdout.isatty()
@@ -265,12 +270,11 @@ def _put(output: Path | None, text: str, format: str) -> None:
         write_whole(output, text.encode())
 
 
-class _Folder:
+class _Folder(_Sink):
     """A file for each recording, written as it comes, folders as among the recordings."""
 
-    scrolls = False
-
     def __init__(self, folder: Path, recordings: Sequence[Recording], format: str) -> None:
+        super().__init__()
         self._format = format
         self._ids = _rttm_ids(recordings)
         stems = distinct_stems([each.name for each in recordings])
@@ -296,9 +300,6 @@ class _Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text.encode())
 
-    def finish(self) -> None:
-        pass
-
 
 def _rttm_ids(recordings: Sequence[Recording]) -> dict[Recording, str]:
     """Distinct over the whole run, so that its files may be joined."""
@@ -306,17 +307,12 @@ def _rttm_ids(recordings: Sequence[Recording]) -> dict[Recording, str]:
     return dict(zip(recordings, ids, strict=True))
 
 
-class _Tables:
+class _Tables(_Sink):
     """For a person at a terminal: the segments of one recording, or a line for each of several."""
 
-    scrolls = False
-
     def __init__(self, several: bool) -> None:
+        super().__init__()
         self._several = several
-        self._results: list[Segments] = []
-
-    def add(self, recording: Recording, found: Segments) -> None:
-        self._results.append(found)
 
     def finish(self) -> None:
         from rich.console import Console
