@@ -50,7 +50,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS by_status ON jobs (status, suspected, client, number);
 CREATE INDEX IF NOT EXISTS by_client ON jobs (client);
 CREATE INDEX IF NOT EXISTS by_finished ON jobs (finished);
-CREATE INDEX IF NOT EXISTS by_due ON jobs (callback_due) WHERE callback_status = 'due';
+CREATE INDEX IF NOT EXISTS by_due ON jobs (callback_status, client, callback_due, id)
+    WHERE callback_status = 'due';
 """
 
 
@@ -303,11 +304,14 @@ class JobStore:
         marks = ", ".join("?" * len(but))
         with self._lock:
             rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM (SELECT *, {_BUSY} + ROW_NUMBER()"
-                " OVER (PARTITION BY client ORDER BY callback_due) AS turn FROM jobs"
+                # The index has what is looked at; rows have results, which may be long.
+                f"SELECT {_COLUMNS} FROM (SELECT place, at, nth + {_BUSY} AS turn FROM ("
+                " SELECT number AS place, callback_due AS at, client,"
+                " ROW_NUMBER() OVER (PARTITION BY client ORDER BY callback_due) AS nth FROM jobs"
                 " WHERE callback_status = 'due' AND callback_due <= ?"
-                f" AND id NOT IN ({marks})) WHERE turn <= ? ORDER BY turn, callback_due LIMIT ?",
-                [json.dumps(busy), time.time(), *but, share, limit],
+                f" AND id NOT IN ({marks})) WHERE nth <= ?) JOIN jobs ON number = place"
+                " WHERE turn <= ? ORDER BY turn, at LIMIT ?",
+                [json.dumps(busy), time.time(), *but, share, share, limit],
             ).fetchall()
         return [_job(row) for row in rows]
 
