@@ -214,7 +214,6 @@ class Jobs:
         again.
         """
         if self._loop_task is not None:
-            cut_off = [*self._running]
             stopped = [self._loop_task, *(each.task for each in self._running.values())]
             for task in stopped:
                 task.cancel()
@@ -224,9 +223,9 @@ class Jobs:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=STOP_S)
-            for id in cut_off:
-                with suppress(JobsBusy, StorageFull):  # then it counts as lost in a crash
-                    await self._kept(partial(self.store.put_back, id))
+            if self._place is not None:
+                with suppress(JobsBusy, StorageFull):  # then they count as lost in a crash
+                    await self._kept(self.store.put_back)
         await self._buckets.close(ShuttingDown("the server is shutting down"), STOP_S)
         if self._places is not None and self._place is not None:
             self._places.give_back(self._place)
@@ -261,7 +260,7 @@ class Jobs:
         assert self._places is not None
         if self._place is None:
             self._place = self._places.take()
-            if self._place is not None and (count := await self._kept(self.store.recover)):
+            if self._place is not None and (count := await self._kept_at_last(self.store.recover)):
                 log.warning("jobs_recovered", count=count)
         return self._place is not None
 

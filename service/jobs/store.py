@@ -253,13 +253,17 @@ class JobStore:
             ],
         )
 
-    def put_back(self, id: str) -> None:
-        """A job was cut off in good order, such as by a shutdown: it is queued again."""
+    def put_back(self, id: str | None = None) -> None:
+        """A job was cut off in good order, such as by a shutdown: it is queued again.
+
+        Args:
+            id: of the job; None is all that are under way, for the only one that runs them.
+        """
         with self._transaction() as db:
             db.execute(
                 "UPDATE jobs SET status = 'queued', started = NULL"
-                " WHERE id = ? AND status IN ('fetching', 'working')",
-                [id],
+                " WHERE status IN ('fetching', 'working') AND (id = ? OR ? IS NULL)",
+                [id, id],
             )
 
     def recover(self) -> int:

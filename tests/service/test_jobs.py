@@ -784,6 +784,51 @@ def test_what_is_suspected_is_alone(settings: dict[str, Any], host: Host) -> Non
             assert ended(client, id)["status"] == "succeeded"
 
 
+def test_what_was_cut_off_is_found_though_the_store_was_locked_at_first(
+    settings: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BUSY_S", 0.05)
+    monkeypatch.setattr(runner, "POLL_S", 0.05)
+    store = JobStore(settings["jobs_dir"], 20, 2**30)
+    id = store.add({"source": {"url": f"{host.url}/a"}}, None, "one").id
+    store.claim()
+    store.close()  # as by a kill
+    app = create_app(Settings(**settings), EnergyDetector())
+    other = sqlite3.connect(
+        settings["jobs_dir"] / "jobs.sqlite3", isolation_level=None, check_same_thread=False
+    )
+    taken = JobStore.recover
+    tried: list[bool] = []
+
+    def recover(self: JobStore) -> int:
+        tried.append(True)
+        if len(tried) == 1:
+            other.execute("BEGIN IMMEDIATE")
+        if len(tried) == 20:
+            other.execute("ROLLBACK")
+        return taken(self)
+
+    monkeypatch.setattr(JobStore, "recover", recover)
+    with TestClient(app) as client:
+        assert ended(client, id)["status"] == "succeeded"
+    assert len(tried) >= 20
+    other.close()
+
+
+def test_an_orderly_end_blames_nobody(
+    settings: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was being done as the server stopped, a claim too that nobody had seen yet."""
+    for _ in range(CRASHES + 1):
+        with TestClient(create_app(Settings(**settings), EnergyDetector())) as client:
+            id = post(client, f"{host.url}/slow")
+    store = JobStore(settings["jobs_dir"], 20, 2**30)
+    assert store.get(id).status == "queued"
+    assert store.recover() == 0
+    assert not any(job.suspected for job in iter(lambda: store.claim({}, 9), None))
+    store.close()
+
+
 def test_clients_have_turns(store: JobStore) -> None:
     many = [store.add(REQUEST, "http://x", "one").id for _ in range(9)]
     few = [store.add(REQUEST, "http://x", "other").id for _ in range(2)]
