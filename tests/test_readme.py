@@ -24,9 +24,13 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import typer
+
+from vad.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -162,17 +166,13 @@ def test_options_of_blocks_that_need_data_exist(block: Block) -> None:
     commands = [words for words in commands if words and words[0] == "vad"]
     assert commands
     for words in commands:
-        name = words[1:3] if words[1] == "data" else words[1:2]
-        done = subprocess.run(
-            [sys.executable, "-m", "vad.cli", *name, "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"},
-        )
+        command: Any = typer.main.get_command(app)
+        for name in words[1:3] if words[1] == "data" else words[1:2]:
+            command = command.commands[name]
+        options = {name for parameter in command.params for name in parameter.opts}
         for word in words:
             if word.startswith("--"):
-                assert re.search(rf"{word}\b", done.stdout), word
+                assert word.partition("=")[0] in options, word
             if word.endswith(".toml"):
                 assert (ROOT / word).is_file()
 
