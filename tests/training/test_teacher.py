@@ -36,6 +36,21 @@ def test_a_share_of_the_scenes_with_speech_is_heard() -> None:
     assert (hints(audio, labels, [], 1.0, draw) == UNTAUGHT).all()
 
 
+def test_segmentation_is_not_asked_where_quiet_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late:
+        def __call__(self, audio: Tensor) -> Tensor:
+            return torch.full((len(audio), 300), 0.9)
+
+    monkeypatch.setattr("vad.training.teacher.Segmentation", Late)
+    labels = torch.zeros(2, 300, dtype=torch.int8)
+    labels[0, 20:] = labels[1, 250:] = SPEECH
+    heard = hints(torch.ones(2, 48_000), labels, [constant(0.1), Late()], 1.0, Draw("cpu", 0))
+    torch.testing.assert_close(heard, torch.tensor([[0.5], [0.1]]).expand(2, 300))
+    alone = hints(torch.ones(2, 48_000), labels, [Late()], 1.0, Draw("cpu", 0))
+    assert (alone[0] > 0.89).all()
+    assert (alone[1] == UNTAUGHT).all()
+
+
 def test_teachers_hear_only_the_chosen_scenes_and_all_of_them_at_once() -> None:
     calls: list[Tensor] = []
 
