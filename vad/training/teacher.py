@@ -24,7 +24,7 @@ UNTAUGHT = -1.0  # of frames that no teacher has heard
 # the same scenes at this one level .979.
 PEAK = 0.3
 # Frames without speech at a scene's start, beyond which segmentation 3.0 is not asked: behind five
-# seconds of quiet it says "speech" 100 ms late in the median of timit-nltk's sentences, and up to 560.
+# seconds of quiet it says "speech" 100 ms late in the median of timit-nltk's sentences, up to 560.
 QUIET = 100
 
 
