@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vad.errors import ParameterError
@@ -78,6 +78,18 @@ rules = st.fixed_dictionaries(
     runs=st.lists(st.tuples(st.sampled_from([0.05, 0.25, 0.4, 0.6, 0.95]), st.integers(1, 12))),
     rule=rules,
     short=st.integers(0, 255),
+)
+@example(  # a pause of just as many windows as one has to be longer than to be cut at
+    runs=[(0.95, 3), (0.05, 3), (0.95, 12)],
+    rule={
+        "max_speech_duration_s": 0.5,
+        "min_silence_duration_ms": 300,
+        "min_speech_duration_ms": 0,
+        "min_silence_at_max_speech": 64,
+        "use_max_poss_sil_at_max_speech": False,
+        "sampling_rate": 16_000,
+    },
+    short=0,
 )
 def test_segments_of_given_probabilities_are_silero_s(
     theirs: Any, runs: list[tuple[float, int]], rule: dict[str, Any], short: int
