@@ -5,8 +5,8 @@
     python tools/mutants.py --list               # what would be tried
 
 A fault is one operator, constant, sign or statement. It is put into a copy of the repository,
-where the tests that mirror its module are run. Those that no test sees are told; the exit code
-is 1 where they are more than `--least` allows.
+where the tests that mirror its module are run and, if they see nothing, those of its package.
+Those that no test sees are told; the exit code is 1 where they are more than `--least` allows.
 """
 
 from __future__ import annotations
@@ -72,6 +72,36 @@ MIRRORS = {
     "service/http/protocol.py": ["tests/service/test_http_bounds.py"],
     "service/allowance.py": ["tests/service/test_http_bounds.py"],
 }
+# Tests of a package; the longest name that a module's path begins with counts.
+_SERVICE = "tests/service/test_"
+PACKAGES = {
+    "vad/audio/": ["tests/audio", "tests/detection/test_stream.py"],
+    "vad/batch/": ["tests/batch/test_listing.py", "tests/batch"],
+    "vad/cli/": ["tests/cli"],
+    "vad/client/": ["tests/client"],
+    "vad/detection/": ["tests/detection", "tests/test_given.py", "tests/test_detector.py"],
+    "vad/formats/": ["tests/formats", "tests/cli/test_output.py"],
+    "vad/inference/": ["tests/inference", "tests/test_detector.py", f"{_SERVICE}hub.py"],
+    "vad/integrations/silero/": ["tests/integrations/test_silero.py"],
+    "vad/nn/": ["tests/nn", "tests/inference"],
+    "service/files/": [
+        f"{_SERVICE}{name}.py"
+        for name in ("files", "decoding", "file_limits", "workers", "ndjson_live", "matrix")
+    ],
+    "service/http/": [
+        f"{_SERVICE}{name}.py"
+        for name in ("matrix", "floats", "speaches", "http_bounds", "ops", "files", "problems")
+    ],
+    "service/jobs/": [f"{_SERVICE}jobs.py"],
+    "service/live/": [
+        f"{_SERVICE}{name}.py"
+        for name in ("session", "streams", "stream_limits", "security", "calls", "telephone")
+    ],
+    "service/page/": ["tests/service/page/test_routes.py", "tests/service/page"],
+    "service/realtime/": [
+        f"{_SERVICE}realtime{name}.py" for name in ("_session", "_ends", "_turns", "_openai", "")
+    ],
+}
 SWAPS: dict[type[ast.AST], str] = {
     ast.Lt: "<=",
     ast.LtE: "<",
@@ -102,22 +132,20 @@ class Mutant:
         path: of the module, below the root.
         start, end: characters of it that are replaced.
         text: by what.
-        line: where.
     """
 
     path: str
     start: int
     end: int
     text: str
-    line: int
 
     def applied(self, source: str) -> str:
         return source[: self.start] + self.text + source[self.end :]
 
     def told(self, source: str) -> str:
-        before = source.splitlines()[self.line - 1].strip()
-        after = self.applied(source).splitlines()[self.line - 1].strip()
-        return f"{self.path}:{self.line}: {before}  →  {after}"
+        line = source.count("\n", 0, self.start)
+        before, after = (text.splitlines()[line].strip() for text in (source, self.applied(source)))
+        return f"{self.path}:{line + 1}: {before}  →  {after}"
 
 
 def mutants(path: str) -> Iterator[Mutant]:
@@ -148,7 +176,7 @@ def mutants(path: str) -> Iterator[Mutant]:
         text = between.strip(" ()\n\\")
         if text and "#" not in between:
             offset = low + between.index(text)
-            yield Mutant(path, offset, offset + len(text), other, node.lineno)
+            yield Mutant(path, offset, offset + len(text), other)
 
     for node in _code(ast.parse(source)):
         if isinstance(node, ast.Compare):
@@ -161,22 +189,26 @@ def mutants(path: str) -> Iterator[Mutant]:
             yield from swap(node, node.values[0], node.op, node.values[1])
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
             sign = 3 if isinstance(node.op, ast.Not) else 1
-            yield Mutant(path, begin(node), begin(node) + sign, "", node.lineno)
+            yield Mutant(path, begin(node), begin(node) + sign, "")
         elif isinstance(node, ast.Constant):
             value = node.value
             if isinstance(value, bool):
-                yield Mutant(path, begin(node), end(node), str(not value), node.lineno)
+                yield Mutant(path, begin(node), end(node), str(not value))
             elif isinstance(value, int | float):
-                yield Mutant(path, begin(node), end(node), repr(value + 1), node.lineno)
+                yield Mutant(path, begin(node), end(node), repr(value + 1))
         elif isinstance(node, ast.AugAssign):
             low, high = end(node.target), begin(node.value)
-            sign = source[low:high].strip()
-            if sign in ("+=", "-="):
-                other = "-=" if sign == "+=" else "+="
-                offset = low + source[low:high].index(sign)
-                yield Mutant(path, offset, offset + 2, other, node.lineno)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            yield Mutant(path, begin(node), end(node), "pass", node.lineno)
+            change = source[low:high].strip()
+            if change in ("+=", "-="):
+                other = "-=" if change == "+=" else "+="
+                offset = low + source[low:high].index(change)
+                yield Mutant(path, offset, offset + 2, other)
+        elif isinstance(node, ast.Raise) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        ):
+            yield Mutant(path, begin(node), end(node), "pass")
+        elif isinstance(node, ast.Return) and node.value is not None:
+            yield Mutant(path, begin(node.value), end(node.value), "None")
 
 
 def _code(tree: ast.AST) -> Iterator[ast.AST]:
@@ -195,14 +227,15 @@ def _code(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _code(node)
 
 
-def tests_of(path: str) -> list[str]:
-    """Those that mirror a module; none where there are none that are quick."""
-    if path in MIRRORS:
-        return MIRRORS[path]
+def tests_of(path: str) -> list[list[str]]:
+    """Those that mirror a module, then those of its package; none where none are quick."""
     package, _, rest = path.partition("/")
     folder = "tests/service" if package == "service" else str(Path("tests", rest).parent)
-    found = f"{folder}/test_{Path(path).name}"
-    return [found] if (ROOT / found).is_file() else []
+    name = f"{folder}/test_{Path(path).name}"
+    mirrored = MIRRORS.get(path) or ([name] if (ROOT / name).is_file() else [])
+    known = max((each for each in PACKAGES if path.startswith(each)), key=len, default="")
+    others = [test for test in PACKAGES.get(known, []) if test not in mirrored]
+    return [stage for stage in (mirrored, others) if stage]
 
 
 def sample(only: Sequence[str], number: int, seed: int) -> list[Mutant]:
@@ -230,9 +263,13 @@ def seen(folder: Path, mutant: Mutant, patience_s: float) -> bool:
 
 def fails(folder: Path, path: str, patience_s: float) -> bool:
     """Whether a test of a module fails, or does not end."""
+    return any(_fail(folder, tests, patience_s) for tests in tests_of(path))
+
+
+def _fail(folder: Path, tests: list[str], patience_s: float) -> bool:
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     process = subprocess.Popen(
-        [*command, f"--timeout={patience_s:g}", *tests_of(path)],
+        [*command, f"--timeout={patience_s:g}", *tests],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder), "CI": "true"},  # the same examples each time
         stdout=subprocess.DEVNULL,
@@ -240,7 +277,7 @@ def fails(folder: Path, path: str, patience_s: float) -> bool:
         start_new_session=True,
     )
     try:
-        return process.wait(2 * patience_s) != 0
+        return process.wait(10 * patience_s) != 0
     except subprocess.TimeoutExpired:
         return True
     finally:
