@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vad.audio import load_mono, open_audio
 from vad.audio.headers import (
     mp3_frame_bytes,
+    mp3_samples,
     ogg_has_last_page,
     wav_data_bytes,
     wav_has_plain_samples,
@@ -282,6 +283,15 @@ def test_ogg_pages(write: Encode, tone: Tone) -> None:
 )
 def test_mp3_headers(header: bytes, length: int | None) -> None:
     assert mp3_frame_bytes(header) == length
+
+
+@pytest.mark.parametrize("flags", [1, 3, 5, 7, 9, 15])
+def test_what_an_mp3_declares_is_found_behind_the_fields_it_has(flags: int) -> None:
+    others = sum(size for bit, size in ((2, 4), (4, 100), (8, 4)) if flags & bit)
+    frames, gap = (100).to_bytes(4, "big"), (576 << 12 | 1000).to_bytes(3, "big")
+    tag = b"Info\0\0\0" + bytes([flags]) + frames + bytes(others) + b"LAME".ljust(21) + gap
+    head = b"\xff\xf3\x48\xc4" + bytes(9) + tag  # MPEG-2, mono
+    assert mp3_samples(head.ljust(300, b"\0")) == 100 * 576 - 576 - 1000
 
 
 def test_a_size_beyond_all_memory_is_the_files_fault(data_dir: Path) -> None:
