@@ -10,7 +10,6 @@ them less than it moves the wall clock.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import resource
 import subprocess
@@ -24,8 +23,6 @@ from pathlib import Path
 from common import ROOT, SPEECH, Table, finish, parser, write_speech
 
 from vad.batch.listing import list_recordings
-
-_BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux: orphans become children of this process
 
 LOOP = """
 import sys
@@ -59,7 +56,6 @@ def main() -> None:
 
 
 def _speed(arguments: argparse.Namespace, folder: Path) -> Table:
-    ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1)
     found = list_recordings(arguments.recordings).recordings
     found = found[:: max(1, len(found) // arguments.files)] if arguments.files else found
     manifest = folder / "manifest.txt"
@@ -80,7 +76,10 @@ def _speed(arguments: argparse.Namespace, folder: Path) -> Table:
         wall, cpu, peak, _ = _run(
             _batch(manifest, folder / name, "--model", arguments.model, *words)
         )
-        table.rows.append([name, *_row(wall, cpu, peak, hours)])
+        row = _row(wall, cpu, peak, hours)
+        if "--ray-address" in words:
+            row[1:3] = "-", "-"  # Ray reaps its actors in a way that leaves their CPU nowhere
+        table.rows.append([name, *row])
     table.name += f", {hours:.2f} h"
     return table
 
@@ -162,23 +161,11 @@ def _run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
     wall = time.perf_counter() - start
-    _reap()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode not in (0, 3):
         raise SystemExit(f"{command[1:4]} ended with {done.returncode}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu, after.ru_maxrss / 1e3, done.stdout
-
-
-def _reap() -> None:
-    """Waits for what a command left behind, such as Ray's actors, whose CPU counts as well."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        try:
-            if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                time.sleep(0.1)
-        except ChildProcessError:
-            return
 
 
 def _row(wall: float, cpu: float, peak: float, hours: float) -> list[str]:
