@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from vad.audio.sandbox import Undecoded
 from vad.detection.recording import Analysis
 from vad.errors import AudioTooLong, UnsupportedAudio
 from vad.formats import to_dict
-from vad.frames import HOP_MS
+from vad.frames import frame_count
 from vad.segments import Segment, Segments
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from service.tracing import Tracing
 
 
-FRAMES_A_SECOND = 1000 / HOP_MS
 Overhear = Callable[[SourceInfo], Callable[[Samples], object]]
 
 
@@ -129,8 +127,7 @@ class FileJob:
             heard = Overheard(heard, self._overhear(heard.info))
         if self.keeps_probabilities:
             channels = heard.info.channels if fields.channels == "separate" else 1
-            per_sample = channels * FRAMES_A_SECOND / heard.info.sample_rate
-            heard = Overheard(heard, lambda x: self._left.spend(math.ceil(len(x) * per_sample)))
+            heard = Overheard(heard, self._spending(channels, heard.info.sample_rate))
         self._analysis = stack.enter_context(
             self._service.detector_for(self._cancellation, fields.model).analyse(
                 AudioReader(heard, self.name),
@@ -140,6 +137,17 @@ class FileJob:
             )
         )
         return self._analysis
+
+    def _spending(self, channels: int, rate: int) -> Callable[[Samples], None]:
+        """What counts the probabilities of each block, which may end within a frame."""
+        heard = 0
+
+        def spend(block: Samples) -> None:
+            nonlocal heard
+            before, heard = frame_count(heard, rate), heard + len(block)
+            self._left.spend(channels * (frame_count(heard, rate) - before))
+
+        return spend
 
     @property
     def length(self) -> int | None:
