@@ -88,7 +88,7 @@ def test_shipped_plans_are_read() -> None:
     recipes = Path(__file__).parents[2] / "recipes"
     plans = {f.stem: read_plan(f) for f in recipes.glob("*.toml") if "[[stages]]" in f.read_text()}
     assert set(plans) == {"base", "tiny", "shipped", "ablations"}
-    *before, seventh, eighth, ninth, tenth = plans["shipped"]
+    *before, seventh, eighth, ninth, tenth, meetings, negatives, last = plans["shipped"]
     assert [stage.recipe for stage in before] == [
         stage.recipe for stage in (*plans["tiny"], *plans["base"])
     ]
@@ -97,6 +97,9 @@ def test_shipped_plans_are_read() -> None:
     assert ninth.recipe.architectures == ("base",)
     assert ninth.recipe.blends[0].of == eighth.folder
     assert tenth.recipe.architectures == ("base",)
+    for pair in (meetings, negatives, last):
+        assert pair.recipe.architectures == ("base", "small")
+    assert {blend.of for blend in last.recipe.blends} == {tenth.folder, eighth.folder}
     assert {stage.recipe.architectures for stage in plans["base"]} == {("base",)}
     arbiter, taught = plans["tiny"]
     assert arbiter.recipe.architectures == ("arbiter",)
