@@ -99,26 +99,29 @@ class StreamMeter:
         metrics: of the app.
 
     Attributes:
-        audio_s: that has come and has not been told yet.
+        bytes: of audio that has come and has not been told yet; whole, so that sums are exact.
+        bytes_per_second: of it.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self._step_seconds = metrics.step_seconds
         self._audio_seconds = metrics.audio_seconds.labels(kind="stream")
         self._real_time_factor = metrics.real_time_factor.labels(kind="stream")
-        self.audio_s = self._busy_s = 0.0
+        self.bytes, self.bytes_per_second = 0, 1
+        self._busy_s = 0.0
 
     def step(self, seconds: float) -> None:
         """A message was done with, which took so long."""
         self._step_seconds.observe(seconds)
         self._busy_s += seconds
         # Once a second: each of fifty messages would cost more to count than to receive.
-        if self.audio_s >= 1:
+        if self.bytes >= self.bytes_per_second:
             self.tell()
 
     def tell(self) -> None:
         """What has not been told yet."""
-        if self.audio_s:
-            self._audio_seconds.inc(self.audio_s)
-            self._real_time_factor.observe(self._busy_s / self.audio_s)
-            self.audio_s = self._busy_s = 0.0
+        if self.bytes:
+            audio_s = self.bytes / self.bytes_per_second
+            self._audio_seconds.inc(audio_s)
+            self._real_time_factor.observe(self._busy_s / audio_s)
+            self.bytes, self._busy_s = 0, 0.0

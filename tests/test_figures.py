@@ -302,7 +302,7 @@ def test_core_hours_of_batches_follow_from_their_table() -> None:
     )
     assert min(rates) <= rate <= max(rates)
     assert [needed, cost, wall] == [
-        pytest.approx(1e6 / rate, rel=0.02),
-        pytest.approx(4e4 / rate, rel=0.02),
+        round(1e6 / rate),
+        round(4e4 / rate),
         pytest.approx(1e6 / rate / 256, abs=0.5),
     ]

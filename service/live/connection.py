@@ -340,7 +340,8 @@ class Connection(ABC, Generic[MessageT]):
             self._served += size
             most -= len(data)
         joined = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._meter.audio_s += len(joined) / per_s
+        self._meter.bytes_per_second = per_s
+        self._meter.bytes += len(joined)
         try:
             pushes = self._session.feed(joined)
         except Exception as exc:

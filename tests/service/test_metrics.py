@@ -6,6 +6,7 @@ from service.metrics import Metrics, StreamMeter
 def test_a_stream_tells_of_its_audio_once_a_second_and_at_its_end() -> None:
     metrics = Metrics()
     meter = StreamMeter(metrics)
+    meter.bytes_per_second = 32
 
     def value(name: str) -> float:
         found = metrics.registry.get_sample_value(f"convad_{name}", {"kind": "stream"})
@@ -13,13 +14,13 @@ def test_a_stream_tells_of_its_audio_once_a_second_and_at_its_end() -> None:
         return found
 
     for _ in range(31):
-        meter.audio_s += 1 / 32
+        meter.bytes += 1
         meter.step(0.002)
     assert value("audio_seconds_total") == 0
-    meter.audio_s += 1 / 32
+    meter.bytes += 1
     meter.step(0.002)
     assert value("audio_seconds_total") == 1
-    meter.audio_s += 0.5
+    meter.bytes += 16
     meter.step(0.05)
     meter.tell()
     meter.tell()

@@ -57,7 +57,7 @@ def test_a_whole_conversation(app: FastAPI, client: TestClient) -> None:
     assert len(values) == 450
     assert open_streams(app) == 0
     sample = app.state.service.metrics.registry.get_sample_value
-    assert sample("convad_audio_seconds_total", {"kind": "stream"}) == pytest.approx(4.5)
+    assert sample("convad_audio_seconds_total", {"kind": "stream"}) == 4.5
     assert sample("convad_step_seconds_count") > 1
 
 
