@@ -61,8 +61,8 @@ def detected(name: str, audio: bytes, rate: int) -> NDArray[np.float64]:
     """[beginnings, segments, 2] seconds, of the audio with more and more silence in front.
 
     At 8 kHz the file hears what it is given 5 ms later than `vad detect`. A millisecond already
-    moves the end of a word that dies away by as much as 0.2 s, in `vad detect` itself, or finds a
-    pause there that the others don't, which is left out here. At 16 kHz they hear the same.
+    moves the end of a word that dies away by as much as 0.2 s, in `vad detect` itself; with
+    convad-small one of them finds a pause that the others don't. At 16 kHz they hear the same.
     """
     params = Segmentation(min_silence_duration_ms=PAUSE_MS, speech_pad_ms=0)
     detector = Detector.load(name, device="cpu")
@@ -71,7 +71,9 @@ def detected(name: str, audio: bytes, rate: int) -> NDArray[np.float64]:
     for lead in [0] if rate == RATE else range(0, 10 * rate // 1000, rate // 1000):
         speech = detector.detect(np.pad(samples, (lead, 0)), rate, segmentation=params).speech
         found.append([(each.start - lead / rate, each.end - lead / rate) for each in speech])
-    return np.array([each for each in found if len(each) == len(found[0])])
+    alike = [each for each in found if len(each) == len(found[0])]
+    assert len(found) - len(alike) <= (name == "convad-small")  # at one of ten, as its card says
+    return np.array(alike)
 
 
 def agree(found: Spans, name: str, audio: Audio, rate: int = RATE) -> None:
